@@ -1,0 +1,256 @@
+"""The pool file: what it may say, and the checked record that the server works from.
+
+Pure but for read(), and standard library only: the Ansible roles check an inventory with the same
+code, before anything on a host is changed.
+"""
+
+import json
+import keyword
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .hosts import canonical
+
+NAME = re.compile(r"[a-z][a-z0-9-]{0,23}", re.ASCII)
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+# The super-daemon and the server speak to each other by these; an app's own value would cut that.
+RESERVED_VARIABLES = frozenset(
+    {
+        "LISTEN_FDNAMES",
+        "LISTEN_FDS",
+        "LISTEN_PID",
+        "NOTIFY_SOCKET",
+        "SERVER_STARTER_GENERATION",
+        "SERVER_STARTER_PORT",
+    }
+)
+WORKERS = range(1, 65)
+THREADS = range(1, 65)
+MAX_REQUESTS = range(0, 1_000_000_001)
+DEFAULT_WORKERS = 2
+DEFAULT_THREADS = 4
+DEFAULT_MAX_REQUESTS = 0  # a worker is never recycled for its count
+DOCUMENT_KEYS = ("pool", "apps")
+POOL_KEYS = ("name", "workers", "threads", "max_requests")
+APP_KEYS = ("name", "hosts", "directory", "wsgi", "environment")
+
+
+class PoolError(ValueError):
+    """A pool file that can't be used; `problems` has every reason, one sentence each."""
+
+    def __init__(self, problems: list[str], source: str = "") -> None:
+        super().__init__("\n".join(f"{source}: {p}" if source else p for p in problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """One app of a pool: whose requests it gets, and where its code is."""
+
+    name: str
+    hosts: tuple[str, ...]  # canonical: lower case, no trailing dot
+    directory: Path  # as the file has it, so a `current` symlink is still one
+    module: str
+    attribute: str  # dotted where the object is an attribute of another
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A whole pool file. Counts are per pool (workers) and per worker (threads, max_requests)."""
+
+    name: str
+    apps: tuple[App, ...]
+    workers: int = DEFAULT_WORKERS
+    threads: int = DEFAULT_THREADS
+    max_requests: int = DEFAULT_MAX_REQUESTS
+
+
+def problems(document: Mapping[str, object]) -> list[str]:
+    """Return every problem of a parsed pool file, each with its place and value; [] is good."""
+    return [
+        *_unknown("", document, DOCUMENT_KEYS),
+        *_pool_problems(document.get("pool")),
+        *_apps_problems(document.get("apps")),
+    ]
+
+
+def parse(document: Mapping[str, object], relative_to: Path | None = None) -> Pool:
+    """Return the checked record of a parsed pool file; raises PoolError with all its problems.
+
+    A relative app directory is taken from `relative_to`, the folder of the pool file.
+    """
+    found = problems(document)
+    if found:
+        raise PoolError(found)
+    pool = _table(document["pool"])
+    return Pool(
+        name=str(pool["name"]),
+        apps=tuple(_app(_table(app), relative_to or Path()) for app in _array(document["apps"])),
+        workers=_number(pool.get("workers", DEFAULT_WORKERS)),
+        threads=_number(pool.get("threads", DEFAULT_THREADS)),
+        max_requests=_number(pool.get("max_requests", DEFAULT_MAX_REQUESTS)),
+    )
+
+
+def read(path: Path | str) -> Pool:
+    """Read a pool file; raises PoolError, also for a file that can't be read or is no TOML."""
+    source = Path(path)
+    try:
+        with source.open("rb") as file:
+            document = tomllib.load(file)
+    except OSError as error:
+        raise PoolError([f"cannot be read: {error.strerror}"], str(source)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise PoolError([f"is not TOML: {error}"], str(source)) from error
+    try:
+        return parse(document, source.resolve().parent)
+    except PoolError as error:
+        raise PoolError(error.problems, str(source)) from None
+
+
+def _app(app: Mapping[str, object], folder: Path) -> App:
+    module, _, attribute = str(app["wsgi"]).partition(":")
+    return App(
+        name=str(app["name"]),
+        hosts=tuple(host for h in _array(app["hosts"]) if (host := canonical(str(h)))),
+        directory=folder / str(app["directory"]),
+        module=module,
+        attribute=attribute,
+        environment={k: str(v) for k, v in _table(app.get("environment", {})).items()},
+    )
+
+
+def _pool_problems(pool: object) -> Iterator[str]:
+    if not isinstance(pool, Mapping):
+        yield f"pool: {_wrong(pool)} a table ([pool], with {', '.join(POOL_KEYS)})"
+        return
+    yield from _unknown("pool.", pool, POOL_KEYS)
+    yield from _name_problems("pool.name", pool.get("name"))
+    for key, allowed, note in (
+        ("workers", WORKERS, ""),
+        ("threads", THREADS, ""),
+        ("max_requests", MAX_REQUESTS, ", 0 for no limit"),
+    ):
+        if key in pool:
+            yield from _number_problems(f"pool.{key}", pool[key], allowed, note)
+
+
+def _apps_problems(apps: object) -> Iterator[str]:
+    if not _is_array(apps) or not apps:
+        yield f"apps: {_wrong(apps)} a list of at least one app ([[apps]])"
+        return
+    names: dict[str, str] = {}
+    hosts: dict[str, str] = {}
+    for index, app in enumerate(_array(apps)):
+        place = f"apps[{index}]"
+        if not isinstance(app, Mapping):
+            yield f"{place}: {_wrong(app)} a table ([[apps]], with {', '.join(APP_KEYS)})"
+            continue
+        yield from _unknown(f"{place}.", app, APP_KEYS)
+        yield from _name_problems(f"{place}.name", app.get("name"))
+        yield from _taken(f"{place}.name", app.get("name"), names)
+        yield from _host_problems(f"{place}.hosts", app.get("hosts"), hosts)
+        yield from _directory_problems(f"{place}.directory", app.get("directory"))
+        yield from _wsgi_problems(f"{place}.wsgi", app.get("wsgi"))
+        yield from _environment_problems(f"{place}.environment", app.get("environment", {}))
+
+
+def _unknown(place: str, table: Mapping[str, object], allowed: tuple[str, ...]) -> Iterator[str]:
+    for key in table:
+        if key not in allowed:
+            yield f"{place}{key}: unknown key (allowed: {', '.join(allowed)})"
+
+
+def _name_problems(place: str, name: object) -> Iterator[str]:
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        yield (
+            f"{place}: {_wrong(name)} a name"
+            ' (a letter, then up to 23 of letters, digits and "-", all lower case)'
+        )
+
+
+def _taken(place: str, value: object, seen: dict[str, str]) -> Iterator[str]:
+    if not isinstance(value, str):
+        return
+    if value in seen:
+        yield f"{place}: {_show(value)} is taken by {seen[value]}"
+    seen.setdefault(value, place)
+
+
+def _number_problems(place: str, value: object, allowed: range, note: str) -> Iterator[str]:
+    if not isinstance(value, int) or isinstance(value, bool) or value not in allowed:
+        yield f"{place}: {_wrong(value)} a whole number from {allowed[0]} to {allowed[-1]}{note}"
+
+
+def _host_problems(place: str, hosts: object, seen: dict[str, str]) -> Iterator[str]:
+    if not _is_array(hosts) or not hosts:
+        yield f"{place}: {_wrong(hosts)} a list of at least one host name"
+        return
+    for host in _array(hosts):
+        known = canonical(host) if isinstance(host, str) else None
+        if known is None:
+            yield f'{place}: {_show(host)} is not a host name (letters, digits, "-" and ".")'
+        else:
+            yield from _taken(place, known, seen)
+
+
+def _directory_problems(place: str, directory: object) -> Iterator[str]:
+    if not isinstance(directory, str) or not directory or "\0" in directory:
+        yield (
+            f"{place}: {_wrong(directory)} a directory"
+            " (absolute, or relative to the pool file's folder)"
+        )
+
+
+def _wsgi_problems(place: str, wsgi: object) -> Iterator[str]:
+    halves = wsgi.split(":") if isinstance(wsgi, str) else []
+    if len(halves) != len(("module", "object")) or not all(map(_is_dotted_name, halves)):
+        yield f'{place}: {_wrong(wsgi)} a module and its WSGI object ("package.module:object")'
+
+
+def _is_dotted_name(text: str) -> bool:
+    return all(part.isidentifier() and not keyword.iskeyword(part) for part in text.split("."))
+
+
+def _environment_problems(place: str, environment: object) -> Iterator[str]:
+    if not isinstance(environment, Mapping):
+        yield f'{place}: {_wrong(environment)} a table of strings ({{ NAME = "value" }})'
+        return
+    for key, value in environment.items():
+        if not isinstance(key, str) or not VARIABLE.fullmatch(key):
+            yield f'{place}: {_show(key)} is not a variable\'s name (letters, digits and "_")'
+        elif key in RESERVED_VARIABLES:
+            yield f"{place}.{key}: is set by the super-daemon, an app can't have its own"
+        elif not isinstance(value, str) or "\0" in value:
+            yield f'{place}.{key}: {_wrong(value)} a string (write "…" around it)'
+
+
+def _wrong(value: object) -> str:
+    return "is missing, and must be" if value is None else f"{_show(value)} is not"
+
+
+def _number(value: object) -> int:
+    assert isinstance(value, int)
+    return int(value)
+
+
+def _show(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _is_array(value: object) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _array(value: object) -> list[object]:
+    assert isinstance(value, list | tuple)
+    return list(value)
+
+
+def _table(value: object) -> Mapping[str, object]:
+    assert isinstance(value, Mapping)
+    return value
