@@ -1,0 +1,39 @@
+"""Whose code the calling thread is running: the one thing that differs between apps of a process.
+
+The working directory, os.environ, the import root and the prefix of error lines follow from it.
+"""
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import directory
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AppContext:
+    """What code of an app sees of the process."""
+
+    name: str
+    root: Path  # its real path: a `current` symlink has been resolved
+    descriptor: int  # of root
+    variables: dict[str, str | None]  # over the process's own; None is one that the app deleted
+
+
+_current: ContextVar[AppContext | None] = ContextVar("app", default=None)
+
+
+def current() -> AppContext | None:
+    """Return the app that the calling thread is working for, None for the server itself."""
+    return _current.get()
+
+
+def enter(app: AppContext) -> None:
+    """Make the calling thread work for an app, until it leaves or enters another."""
+    _current.set(app)
+    directory.change_to(app.descriptor)
+
+
+def leave() -> None:
+    """Work for the server again. The working directory stays: nothing of the server has one."""
+    _current.set(None)

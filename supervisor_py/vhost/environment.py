@@ -1,0 +1,59 @@
+"""os.environ as each app has it: the process's variables with the app's own over them.
+
+What an app sets or deletes stays its own, too. The C library's environment (os.system, a
+subprocess started with env=None, os.environb) is the process's alone, and thread-safe by that.
+"""
+
+import os
+from collections.abc import Iterator
+
+from . import context
+
+
+class AppEnviron(os._Environ[str]):
+    """os.environ's own class, looking first into the variables of the calling thread's app."""
+
+    def __getitem__(self, key: str) -> str:
+        app = context.current()
+        if app is None or key not in app.variables:
+            return super().__getitem__(key)
+        value = app.variables[key]
+        if value is None:
+            raise KeyError(key)
+        return value
+
+    def __setitem__(self, key: str, value: str) -> None:
+        app = context.current()
+        if app is None:
+            super().__setitem__(key, value)
+            return
+        self.encodekey(key)  # raises TypeError for what is no string, as os.environ does
+        self.encodevalue(value)
+        app.variables[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        app = context.current()
+        if app is None:
+            super().__delitem__(key)
+            return
+        self[key]
+        app.variables[key] = None
+
+    def __iter__(self) -> Iterator[str]:
+        app = context.current()
+        own = {} if app is None else dict(app.variables)
+        for key in super().__iter__():
+            if key not in own:
+                yield key
+        yield from (key for key, value in own.items() if value is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return f"environ({dict(self)!r})"
+
+
+def install() -> None:
+    """Make os.environ follow the calling thread's app, also where it was imported by name."""
+    os.environ.__class__ = AppEnviron
