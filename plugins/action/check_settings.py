@@ -1,0 +1,74 @@
+"""Run the checks of roles' variables on the control machine; see the module's documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+from ..plugin_utils.checks import BY_ROLE, Machine
+from ..plugin_utils.settings import problems, unknown
+
+ROLES = Path(__file__).resolve().parents[2] / "roles"
+
+
+def _read(role: str, *parts: str) -> Any:
+    return yaml.safe_load(ROLES.joinpath(role, *parts).read_text(encoding="utf-8"))
+
+
+class ActionModule(ActionBase):
+    """``kechi.vps.check_settings``: every problem of the named roles' variables, in one failure."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _requires_connection = False
+
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Check; fail with all problems, or return how many variables were looked at."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        task_vars = task_vars or {}
+        _, arguments = self.validate_argument_spec(
+            {"roles": {"type": "list", "elements": "str", "required": True}}
+        )
+        facts = task_vars.get("ansible_facts", {})
+        machine = Machine(
+            memory_mb=facts.get("memtotal_mb"),
+            inventory=Path(str(task_vars.get("inventory_dir") or Path.cwd())),
+        )
+        found: list[str] = []
+        looked_at = 0
+        for role in arguments["roles"]:
+            if role not in BY_ROLE:
+                raise AnsibleActionFail(f"no such role: {role}; allowed: {', '.join(BY_ROLE)}")
+            spec = _read(role, "meta", "argument_specs.yml")["argument_specs"]["main"]["options"]
+            values = self._values(role, spec, task_vars)
+            looked_at += len(values)
+            # the second round of checks may rely on the types that the first one found right
+            found += [*unknown(role, spec, task_vars), *problems(spec, values)] or list(
+                BY_ROLE[role](values, machine)
+            )
+        if found:
+            result["failed"] = True
+            result["msg"] = "\n".join(
+                ["The settings can't be used, and nothing was changed:", *(f"  {p}" for p in found)]
+            )
+        else:
+            result["msg"] = f"{looked_at} settings of {', '.join(arguments['roles'])} are usable"
+        result["changed"] = False
+        return result
+
+    def _values(
+        self, role: str, spec: Mapping[str, Any], task_vars: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The role's variables as they would be in it: the inventory's, else the defaults."""
+        defaults = _read(role, "defaults", "main.yml") or {}
+        raw = {name: task_vars.get(name, defaults.get(name)) for name in spec}
+        return {
+            name: self._templar.template(value) for name, value in raw.items() if value is not None
+        }

@@ -1,0 +1,34 @@
+"""What follows from the pools of an inventory, for the roles' tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..plugin_utils import pools
+
+SPECS = Path(__file__).resolve().parents[2] / "roles" / "vhost_app" / "meta" / "argument_specs.yml"
+
+
+def pool_plan(
+    value: Sequence[pools.Pool], inventory_dir: str, server_requirements: Sequence[str]
+) -> dict[str, Any]:
+    """``vhost_app_pools | kechi.vps.pool_plan(inventory_dir, requirements)``: see `pools.plan`."""
+    specs = yaml.safe_load(SPECS.read_text(encoding="utf-8"))["argument_specs"]["main"]["options"]
+    return pools.plan(
+        value,
+        spec=specs["vhost_app_pools"]["options"],
+        inventory=Path(inventory_dir),
+        server_requirements=server_requirements,
+    )
+
+
+class FilterModule:
+    """``kechi.vps.pool_plan`` and ``kechi.vps.pool_sites``."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """The filters of this file."""
+        return {"pool_plan": pool_plan, "pool_sites": pools.sites}

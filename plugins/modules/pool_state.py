@@ -1,0 +1,201 @@
+#!/usr/bin/python
+"""Bring each pool's units to what the files on the target say, by the gentlest step."""
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+module: pool_state
+short_description: Start, restart or gracefully reload pools, only where it is needed
+version_added: 0.1.0
+description:
+  - Each pool's units leave a digest of what they were started from in C(/run/kechi-NAME).
+  - A pool whose super-daemon was started from other unit files or code is restarted (systemd keeps
+    the listening sockets); one whose apps, requirements or environment differ gets a new
+    generation; one that only differs in its limits gets them from a daemon-reload.
+  - What is compared is the state, not what this run changed, so that a run after an interrupted one
+    finishes its work.
+options:
+  pools:
+    description: The pools, and the files (a symlink counts by its target) that they are made of.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: The pool, as in C(kechi@NAME.service).
+        type: str
+        required: true
+      unit_paths:
+        description: A change in these needs a new super-daemon.
+        type: list
+        elements: path
+        required: true
+      generation_paths:
+        description: A change in these needs a new generation.
+        type: list
+        elements: path
+        required: true
+attributes:
+  check_mode:
+    support: full
+    description: Says what would be done about the files as they are now.
+author: the kechi.vps authors
+"""
+
+EXAMPLES = """
+- name: Serve
+  kechi.vps.pool_state:
+    pools:
+      - name: main
+        unit_paths: [/etc/systemd/system/kechi@.service, /usr/local/lib/kechi/current]
+        generation_paths: [/etc/kechi/pools/main.toml, /srv/www/blog/current]
+"""
+
+RETURN = """
+actions:
+  description: What was done for which pool.
+  returned: always
+  type: dict
+  sample: {main: [reload]}
+"""
+
+import hashlib
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+SHOWN = ("ActiveState", "UnitFileState", "NeedDaemonReload")
+JOURNAL_LINES = "40"
+
+
+def digest(paths: list[str]) -> str:
+    """One digest of files, of directories' files, and of where symlinks point."""
+    sum_ = hashlib.sha256()
+    for name in sorted(paths):
+        path = Path(name)
+        found = sorted(path.iterdir()) if path.is_dir() and not path.is_symlink() else [path]
+        for item in found:
+            if item.is_symlink():
+                content = str(item.readlink()).encode()
+            elif item.is_file():
+                content = item.read_bytes()
+            else:
+                content = b"absent"
+            sum_.update(f"{item}\0{len(content)}\0".encode())
+            sum_.update(content)
+    return sum_.hexdigest()
+
+
+def needed(service: dict[str, str], socket: dict[str, str], running: dict[str, str],
+           wanted: dict[str, str]) -> list[str]:  # fmt: skip
+    """The steps for one pool, in their order.
+
+    Args:
+        service: properties of the service, as `systemctl show` has them.
+        socket: the same of the socket.
+        running: the digests that the running units were started from, by kind.
+        wanted: the digests of the files as they are.
+    """
+    steps = []
+    if "yes" in (service["NeedDaemonReload"], socket["NeedDaemonReload"]):
+        steps.append("daemon-reload")
+    if "enabled" not in (service["UnitFileState"],) or socket["UnitFileState"] != "enabled":
+        steps.append("enable")
+    if socket["ActiveState"] != "active" or service["ActiveState"] not in ("active", "reloading"):
+        steps.append("start")
+    elif running["unit"] != wanted["unit"]:
+        steps.append("restart")
+    elif running["generation"] != wanted["generation"]:
+        steps.append("reload")
+    return steps
+
+
+class Pools:
+    """The effects: systemctl, and the digests' files."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+
+    def show(self, unit: str) -> dict[str, str]:
+        """The unit's properties that matter here."""
+        _, out, _ = self.module.run_command(
+            ["systemctl", "show", f"--property={','.join(SHOWN)}", unit], check_rc=True
+        )
+        return dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
+
+    def running(self, name: str) -> dict[str, str]:
+        """What the running units were started from; "" where they are not running."""
+        found = {}
+        for kind in ("unit", "generation"):
+            path = Path(f"/run/kechi-{name}/{kind}")
+            found[kind] = path.read_text() if path.is_file() else ""
+        return found
+
+    def act(self, name: str, step: str) -> None:
+        """One step; a failure carries the journal of the pool."""
+        service, socket = f"kechi@{name}.service", f"kechi@{name}.socket"
+        commands = {
+            "daemon-reload": [["daemon-reload"]],
+            "enable": [["enable", service, socket]],
+            "start": [["start", socket], ["start", service]],
+            "restart": [["restart", service]],
+            "reload": [["reload", service]],
+        }
+        for command in commands[step]:
+            rc, out, err = self.module.run_command(["systemctl", *command])
+            if rc:
+                _, journal, _ = self.module.run_command(
+                    ["journalctl", "--no-pager", "--output=cat", f"--lines={JOURNAL_LINES}",
+                     f"--unit={service}"]
+                )  # fmt: skip
+                self.module.fail_json(
+                    msg=f"pool {name}: {step} failed: {(err or out).strip()}\n"
+                    f"The last lines of its journal:\n{journal}",
+                    rc=rc,
+                )
+
+
+def main() -> None:
+    """Compare, then act."""
+    module = AnsibleModule(
+        argument_spec={
+            "pools": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "unit_paths": {"type": "list", "elements": "path", "required": True},
+                    "generation_paths": {"type": "list", "elements": "path", "required": True},
+                },
+            }
+        },
+        supports_check_mode=True,
+    )
+    effects = Pools(module)
+    actions = {}
+    for pool in module.params["pools"]:
+        name = pool["name"]
+        wanted = {kind: digest(pool[f"{kind}_paths"]) for kind in ("unit", "generation")}
+        steps = needed(
+            effects.show(f"kechi@{name}.service"),
+            effects.show(f"kechi@{name}.socket"),
+            effects.running(name),
+            wanted,
+        )
+        if steps:
+            actions[name] = steps
+        if module.check_mode:
+            continue
+        for kind, value in wanted.items():
+            path = Path(f"/etc/kechi/pools/{name}.{kind}")
+            if not path.is_file() or path.read_text() != value:
+                path.write_text(value)
+                path.chmod(0o644)
+        for step in steps:
+            effects.act(name, step)
+    module.exit_json(changed=bool(actions), actions=actions)
+
+
+if __name__ == "__main__":
+    main()

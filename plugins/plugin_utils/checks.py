@@ -1,0 +1,84 @@
+"""What the roles' variables must fulfil beyond their types: one function a role.
+
+Each takes the role's values (defaults filled in) and what is known of the machine, and returns
+every problem as a sentence. Nothing here touches a host.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..plugin_utils import pools
+from ..plugin_utils.settings import problem
+
+Values = Mapping[str, Any]
+
+SERVER_NAME = re.compile(r"^[A-Za-z0-9*]([A-Za-z0-9.*-]*[A-Za-z0-9])?$")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the checks may know: the memory in MB (None: unknown), the inventory's folder."""
+
+    memory_mb: int | None
+    inventory: Path
+
+
+def _at_least(values: Values, name: str, least: int, unit: str) -> Iterator[str]:
+    if int(values[name]) < least:
+        yield problem(name, values[name], f"is too small; allowed: {least} or more {unit}")
+
+
+def swap(values: Values, _machine: Machine) -> Iterator[str]:
+    """The swapfile's size and path, and the kernel's range of vm.swappiness."""
+    yield from _at_least(values, "swap_size_mb", 0, "MB (0: no swapfile)")
+    if not 0 <= int(values["swap_swappiness"]) <= 200:  # noqa: PLR2004 - the kernel's own range
+        yield problem("swap_swappiness", values["swap_swappiness"], "is outside 0 to 200")
+    if not str(values["swap_path"]).startswith("/"):
+        yield problem("swap_path", values["swap_path"], "is not an absolute path")
+
+
+def supervisor(values: Values, _machine: Machine) -> Iterator[str]:
+    """The delays; the unit's own time-outs are derived from them."""
+    yield from _at_least(values, "supervisor_kill_old_delay_seconds", 0, "seconds")
+    yield from _at_least(values, "supervisor_auto_restart_interval_seconds", 1, "seconds")
+    yield from _at_least(values, "supervisor_readiness_timeout_seconds", 1, "seconds")
+    yield from _at_least(values, "supervisor_grace_seconds", 1, "seconds")
+
+
+def vhost_app(values: Values, machine: Machine) -> Iterator[str]:
+    """Pools and apps, each alone and all together."""
+    yield from pools.problems(
+        values["vhost_app_pools"], memory_mb=machine.memory_mb, inventory=machine.inventory
+    )
+
+
+def frontend(values: Values, _machine: Machine) -> Iterator[str]:
+    """The port, and that each host name has one site."""
+    port = int(values["frontend_port"])
+    if not 1 <= port <= 65535:  # noqa: PLR2004
+        yield problem("frontend_port", values["frontend_port"], "is outside 1 to 65535")
+    yield from _at_least(values, "frontend_client_max_body_mb", 1, "MB")
+    yield from _at_least(values, "frontend_proxy_read_timeout_seconds", 1, "seconds")
+    seen: dict[str, str] = {}
+    for number, site in enumerate(values["frontend_sites"]):
+        for place, host in enumerate(site["hosts"]):
+            path = f"frontend_sites[{number}].hosts[{place}]"
+            if not SERVER_NAME.match(str(host)):
+                yield problem(path, host, 'is not a host name; allowed: letters, digits, "-", "."')
+            elif (name := str(host).lower()) in seen:
+                yield problem(path, host, f"is already the host of {seen[name]}")
+            else:
+                seen[name] = str(site["name"])
+
+
+BY_ROLE: Mapping[str, Callable[[Values, Machine], Iterator[str]]] = {
+    "swap": swap,
+    "supervisor": supervisor,
+    "vhost_app": vhost_app,
+    "frontend": frontend,
+}

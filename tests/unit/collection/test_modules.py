@@ -1,0 +1,130 @@
+"""The pure parts of the modules: which steps a state asks for."""
+
+import os
+from pathlib import Path
+
+import pytest
+from ansible_collections.kechi.vps.plugins.modules import pool_state, release, swapfile
+from ansible_collections.kechi.vps.plugins.plugin_utils import trees
+
+MB = 1024 * 1024
+SETTLED = {"ActiveState": "active", "UnitFileState": "enabled", "NeedDaemonReload": "no"}
+SAME = {"unit": "u", "generation": "g"}
+
+
+@pytest.mark.parametrize(
+    ("service", "socket", "running", "steps"),
+    [
+        ({}, {}, SAME, []),
+        ({"NeedDaemonReload": "yes"}, {}, SAME, ["daemon-reload"]),
+        ({}, {"NeedDaemonReload": "yes"}, SAME, ["daemon-reload"]),
+        ({}, {}, {**SAME, "generation": "old"}, ["reload"]),
+        ({}, {}, {"unit": "old", "generation": "old"}, ["restart"]),
+        ({"NeedDaemonReload": "yes"}, {}, {**SAME, "unit": "old"}, ["daemon-reload", "restart"]),
+        (
+            {"ActiveState": "inactive", "UnitFileState": ""},
+            {"ActiveState": "inactive", "UnitFileState": ""},
+            {"unit": "", "generation": ""},
+            ["enable", "start"],
+        ),
+        ({"ActiveState": "failed"}, {}, SAME, ["start"]),
+        ({"UnitFileState": "disabled"}, {}, SAME, ["enable"]),
+    ],
+)
+def test_a_pool_gets_the_gentlest_step_that_is_enough(service, socket, running, steps):
+    found = pool_state.needed({**SETTLED, **service}, {**SETTLED, **socket}, running, SAME)
+    assert found == steps
+
+
+def test_a_digest_follows_files_directories_and_links(tmp_path):
+    (tmp_path / "env").mkdir()
+    (tmp_path / "env" / "A").write_text("1")
+    (tmp_path / "current").symlink_to("releases/1")
+    paths = [str(tmp_path / "env"), str(tmp_path / "current"), str(tmp_path / "absent")]
+    seen = {pool_state.digest(paths)}
+    for change in (
+        lambda: (tmp_path / "env" / "A").write_text("2"),
+        lambda: (tmp_path / "env" / "B").write_text("2"),
+        lambda: (tmp_path / "absent").write_text("here"),
+        lambda: ((tmp_path / "current").unlink(), (tmp_path / "current").symlink_to("releases/2")),
+    ):
+        change()
+        assert pool_state.digest(paths) not in seen
+        seen.add(pool_state.digest(paths))
+
+
+def swap_plan(**facts):
+    return swapfile.plan(
+        **{"page_size": 4096, "found_size": None, "signed": False, "used_kb": None,
+           "available_kb": 1_000_000, "wanted_mb": 64, **facts}
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("facts", "steps"),
+    [
+        ({}, ["allocate", "sign", "on"]),
+        ({"found_size": 64 * MB}, ["sign", "on"]),
+        ({"found_size": 64 * MB, "signed": True}, ["on"]),
+        ({"found_size": 64 * MB, "signed": True, "used_kb": 5}, []),
+        ({"found_size": 32 * MB, "signed": True}, ["remove", "allocate", "sign", "on"]),
+        (
+            {"found_size": 32 * MB, "signed": True, "used_kb": 5},
+            ["off", "remove", "allocate", "sign", "on"],
+        ),
+    ],
+)
+def test_a_swapfile_is_completed_from_any_interrupted_state(facts, steps):
+    assert swap_plan(**facts) == steps
+
+
+def test_swap_in_use_is_not_switched_off_without_room_for_what_it_holds():
+    with pytest.raises(swapfile.RefusedError, match="holds 600 MB and only 650 MB"):
+        swap_plan(found_size=32 * MB, signed=True, used_kb=600 * 1024, available_kb=650 * 1024)
+
+
+def make_tree(folder, files):
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+
+
+def test_a_release_is_named_by_its_content_alone(tmp_path):
+    for copy in ("a", "b"):
+        make_tree(tmp_path / copy, {"app.py": "x = 1\n", "pkg/mod.py": ""})
+    make_tree(tmp_path / "b", {"__pycache__/app.pyc": "", ".git/HEAD": "", "blog.sqlite3": ""})
+    os.utime(tmp_path / "b" / "app.py", (1, 1))
+    assert trees.digest(tmp_path / "a") == trees.digest(tmp_path / "b")
+    make_tree(tmp_path / "b", {"app.py": "x = 2\n"})
+    assert trees.digest(tmp_path / "a") != trees.digest(tmp_path / "b")
+
+
+def publish(tmp_path, content, keep=2):
+    source = tmp_path / "source"
+    make_tree(source, {"pkg/app.py": content})
+    digest = trees.digest(source)
+    trees.archive(source, tmp_path / "tree.tar.gz")
+    destination = tmp_path / "www"
+    release.unpack(tmp_path / "tree.tar.gz", digest, destination)
+    release.switch(destination, release.release_name(digest))
+    release.prune(destination, keep)
+    return destination, release.release_name(digest)
+
+
+def test_a_release_is_compiled_switched_to_and_old_ones_pruned(tmp_path):
+    names = []
+    for number in range(3):
+        destination, name = publish(tmp_path, f"x = {number}\n")
+        names.append(name)
+        assert release.current(destination) == name
+        assert (destination / "current/pkg/app.py").read_text() == f"x = {number}\n"
+        assert list((destination / "current/pkg/__pycache__").glob("app.*.pyc"))
+    assert {path.name for path in (destination / "releases").iterdir()} == set(names[1:])
+
+
+def test_what_an_interrupted_publication_left_is_cleared(tmp_path):
+    make_tree(tmp_path / "www/releases/0000.part", {"half": ""})
+    destination, name = publish(tmp_path, "x = 1\n")
+    assert [path.name for path in (destination / "releases").iterdir()] == [name]
+    assert Path(destination / "current").is_symlink()

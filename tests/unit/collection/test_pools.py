@@ -1,0 +1,133 @@
+"""The pools of an inventory: what is refused, and what the roles' tasks are given."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.kechi.vps.plugins.filter.pools import pool_plan
+from ansible_collections.kechi.vps.plugins.plugin_utils import pools
+
+REPOSITORY = Path(__file__).parents[3]
+LOCAL = REPOSITORY / "inventory" / "local"
+
+
+@pytest.fixture
+def local():
+    variables = yaml.safe_load((LOCAL / "group_vars" / "all.yml").read_text())
+    return copy.deepcopy(variables["vhost_app_pools"])
+
+
+def problems_of(found, memory_mb=1024):
+    return list(pools.problems(found, memory_mb=memory_mb, inventory=LOCAL))
+
+
+def test_the_inventory_of_the_demo_has_no_problem(local):
+    assert problems_of(local) == []
+
+
+def test_an_app_without_hosts_is_refused(local):
+    local[0]["apps"][1]["hosts"] = []
+    (sentence,) = problems_of(local)
+    assert sentence.startswith("vhost_app_pools[0].apps[1].hosts: [] is not a list of at least one")
+
+
+@pytest.mark.parametrize("host", ["motd.example", "MOTD.example", "motd.example."])
+def test_one_host_in_two_apps_is_refused_across_pools(local, host):
+    local[1]["apps"][0]["hosts"] = [host]
+    (sentence,) = problems_of(local)
+    assert sentence.startswith(f'vhost_app_pools[1].apps[0].hosts[0]: "{host}" is taken')
+    assert "vhost_app_pools[0].apps[1].hosts[0]" in sentence
+
+
+def test_one_host_in_two_apps_of_a_pool_is_refused_once(local):
+    local[0]["apps"][1]["hosts"] = ["blog.example"]
+    (sentence,) = problems_of(local)
+    assert sentence.startswith("vhost_app_pools[0].apps[1].hosts")
+
+
+def test_one_app_name_in_two_pools_is_refused(local):
+    local[1]["apps"][0]["name"] = "blog"
+    (sentence,) = problems_of(local)
+    assert sentence.startswith('vhost_app_pools[1].apps[0].name: "blog" is taken')
+
+
+def test_a_limit_over_the_machines_memory_is_refused(local):
+    local[0]["memory_max_mb"] = 2048
+    (sentence,) = problems_of(local)
+    assert sentence.startswith(
+        "vhost_app_pools[0].memory_max_mb: 2048 is over the machine's memory"
+    )
+    assert "1024" in sentence
+
+
+def test_a_high_mark_over_the_limit_is_refused(local):
+    local[0]["memory_high_mb"] = 300
+    (sentence,) = problems_of(local)
+    assert sentence.startswith("vhost_app_pools[0].memory_high_mb: 300 is not from 1 to")
+
+
+def test_a_source_that_is_not_there_is_refused(local):
+    local[0]["apps"][0]["source"] = "nowhere"
+    (sentence,) = problems_of(local)
+    assert sentence.startswith('vhost_app_pools[0].apps[0].source: "nowhere" is no directory')
+
+
+@pytest.mark.parametrize("word", ["a b", 'a"b', "a$b", "a%b", ""])
+def test_a_command_that_systemd_would_change_is_refused(local, word):
+    local[1]["command"] = ["/usr/bin/node", word]
+    (sentence,) = problems_of(local)
+    assert sentence.startswith("vhost_app_pools[1].command[1]:")
+
+
+def test_a_command_pool_holds_one_app_and_no_wsgi_object(local):
+    local[1]["apps"][0]["wsgi"] = "a:b"
+    (sentence,) = problems_of(local)
+    assert sentence.startswith("vhost_app_pools[1].apps[0].wsgi")
+    local[1]["apps"] = [{**local[1]["apps"][0], "wsgi": None, "name": n, "hosts": [f"{n}.example"]}
+                        for n in ("one", "two")]  # fmt: skip
+    (sentence,) = problems_of(local)
+    assert sentence.startswith('vhost_app_pools[1].apps: ["one", "two"] are too many or too few')
+
+
+def test_each_app_has_a_site_on_its_pools_socket(local):
+    assert pools.sites(local) == [
+        {
+            "name": "blog",
+            "hosts": ["blog.example", "www.blog.example"],
+            "socket": "/run/kechi/main.sock",
+        },
+        {"name": "motd", "hosts": ["motd.example"], "socket": "/run/kechi/main.sock"},
+        {"name": "clock", "hosts": ["clock.example"], "socket": "/run/kechi/clock.sock"},
+    ]
+
+
+def test_the_plan_fills_defaults_and_names_every_file_a_generation_is_made_of(local):
+    del local[0]["workers"]
+    plan = pool_plan(local, str(LOCAL), ["gunicorn"])
+    assert plan["pools"][0]["workers"] == 2
+    assert plan["packages"] == ["python3-venv", "nodejs"]
+    assert [tree["destination"] for tree in plan["trees"]] == [
+        "/srv/www/blog",
+        "/srv/www/motd",
+        "/srv/www/clock",
+    ]
+    (virtualenv,) = plan["virtualenvs"]
+    assert virtualenv == {
+        "path": "/srv/kechi/main/venv",
+        "requirements": ["gunicorn"],
+        "files": ["/srv/www/blog/current/requirements.txt"],
+    }
+    assert plan["states"][0]["generation_paths"] == [
+        "/etc/kechi/env",
+        "/etc/kechi/pools/main.toml",
+        "/srv/kechi/main/venv/kechi-requirements.digest",
+        "/srv/www/blog/current",
+        "/srv/www/motd/current",
+    ]
+
+
+def test_an_environment_reaches_a_unit_unchanged(local):
+    local[1]["apps"][0]["environment"] = {"GREETING": 'say "hi" 100%\\n'}
+    plan = pool_plan(local, str(LOCAL), [])
+    assert plan["pools"][1]["unit_environment"] == ['"GREETING=say \\"hi\\" 100%%\\\\n"']

@@ -1,0 +1,110 @@
+"""Settings of the roles: every mistake is named, with its value and what is allowed."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.kechi.vps.plugins.plugin_utils import checks
+from ansible_collections.kechi.vps.plugins.plugin_utils.settings import problems, unknown
+
+ROLES = Path(__file__).parents[3] / "roles"
+SPEC = {
+    "delay_seconds": {"type": "int", "required": True},
+    "mode": {"type": "str", "choices": ["a", "b"]},
+    "items": {
+        "type": "list",
+        "elements": "dict",
+        "options": {"name": {"type": "str", "required": True}, "size": {"type": "int"}},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({}, "delay_seconds: is missing; a whole number is required"),
+        ({"delay_seconds": "soon"}, 'delay_seconds: "soon" is not a whole number'),
+        ({"delay_seconds": 1, "mode": "c"}, 'mode: "c" is not one of a, b'),
+        ({"delay_seconds": 1, "items": "one"}, 'items: "one" is not a list'),
+        (
+            {"delay_seconds": 1, "items": [{"name": "x"}, {"size": 1}]},
+            "items[1].name: is missing; a text is required",
+        ),
+        (
+            {"delay_seconds": 1, "items": [{"name": "x", "sise": 1}]},
+            "items[0].sise: 1 is not a known setting; known: name, size",
+        ),
+        ({"delay_seconds": 1, "items": ["x"]}, 'items[0]: "x" is not a mapping'),
+        ({"delay_seconds": 1, "items": [{"name": ["x"]}]}, 'items[0].name: ["x"] is not a text'),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_place_and_what_is_allowed(values, sentence):
+    assert problems(SPEC, values) == [sentence]
+
+
+def test_right_values_raise_no_problem():
+    values = {"delay_seconds": "5", "mode": "a", "items": [{"name": "x", "size": 3}]}
+    assert problems(SPEC, values) == []
+
+
+def test_all_problems_are_told_at_once():
+    assert len(problems(SPEC, {"mode": "c", "items": [{}, {}]})) == 4
+
+
+def test_a_misspelt_variable_of_a_role_is_named():
+    names = {"swap_sise_mb": 5, "swap_size_mb": 5, "other": 1}
+    assert unknown("swap", {"swap_size_mb": {}}, names) == [
+        "swap_sise_mb: 5 is not a known setting; known: swap_size_mb"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("role", "changed", "start"),
+    [
+        ("swap", {"swap_size_mb": -1}, "swap_size_mb: -1 is too small"),
+        ("swap", {"swap_swappiness": 201}, "swap_swappiness: 201 is outside 0 to 200"),
+        ("swap", {"swap_path": "swapfile"}, 'swap_path: "swapfile" is not an absolute path'),
+        (
+            "supervisor",
+            {"supervisor_kill_old_delay_seconds": -1},
+            "supervisor_kill_old_delay_seconds: -1 is too small",
+        ),
+        (
+            "supervisor",
+            {"supervisor_auto_restart_interval_seconds": 0},
+            "supervisor_auto_restart_interval_seconds: 0 is too small",
+        ),
+        ("frontend", {"frontend_port": 0}, "frontend_port: 0 is outside 1 to 65535"),
+        (
+            "frontend",
+            {
+                "frontend_sites": [
+                    {"name": "a", "hosts": ["x.example"], "socket": "/a"},
+                    {"name": "b", "hosts": ["X.example"], "socket": "/b"},
+                ]
+            },
+            'frontend_sites[1].hosts[0]: "X.example" is already the host of a',
+        ),
+        (
+            "frontend",
+            {"frontend_sites": [{"name": "a", "hosts": ["x;y"], "socket": "/a"}]},
+            'frontend_sites[0].hosts[0]: "x;y" is not a host name',
+        ),
+    ],
+)
+def test_what_types_cannot_say_is_checked_too(role, changed, start):
+    defaults = yaml.safe_load((ROLES / role / "defaults" / "main.yml").read_text())
+    machine = checks.Machine(memory_mb=1024, inventory=Path("/"))
+    assert list(checks.BY_ROLE[role](defaults, machine)) == []
+    (sentence,) = checks.BY_ROLE[role]({**defaults, **changed}, machine)
+    assert sentence.startswith(start)
+
+
+@pytest.mark.parametrize("role", sorted(path.name for path in ROLES.iterdir()))
+def test_defaults_and_argument_specs_agree(role):
+    specs = yaml.safe_load((ROLES / role / "meta" / "argument_specs.yml").read_text())
+    options = specs["argument_specs"]["main"]["options"]
+    defaults = yaml.safe_load((ROLES / role / "defaults" / "main.yml").read_text())
+    assert {name: option["default"] for name, option in options.items()} == defaults
+    assert all(name.startswith(f"{role}_") for name in defaults)
+    assert role in checks.BY_ROLE
