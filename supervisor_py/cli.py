@@ -1,0 +1,88 @@
+"""The start_server command."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from . import __version__, effects, options, settings
+from .errors import FatalError
+
+_USAGE = """\
+Usage: start_server [options] -- program arguments...
+       start_server --restart --control-socket=PATH
+       start_server --stop --pid-file=FILE
+
+Opens the sockets, runs the program with them, and replaces it at each HUP: the old one is told to
+end only when the new one serves. SERVER_STARTER_PORT, LISTEN_FDS and NOTIFY_SOCKET tell the
+program of its sockets and take its READY=1.
+"""
+
+
+def main() -> None:
+    """Run the command line, and exit."""
+    try:
+        code = _main(sys.argv[1:])
+    except FatalError as error:
+        effects.say(str(error))
+        code = error.code
+    sys.exit(code)
+
+
+def _main(argv: list[str]) -> int:
+    parsed = options.parse(settings.OPTIONS, argv)
+    for problem in parsed.problems:
+        effects.say(problem)
+    if parsed.problems:
+        return 1
+    if parsed.flag("help"):
+        sys.stdout.write(f"{_USAGE}\n{options.describe(settings.OPTIONS)}\n")
+        return 0
+    if parsed.flag("version"):
+        sys.stdout.write(f"{__version__}\n")
+        return 0
+    if parsed.flag("restart") or parsed.flag("stop"):
+        from . import clients  # noqa: PLC0415  a server has no use for it
+
+        if parsed.flag("restart"):
+            clients.restart(parsed)
+        else:
+            clients.stop(parsed)
+        return 0
+    return _serve(parsed)
+
+
+def _serve(parsed: options.Parsed) -> int:
+    from . import handoff, listeners  # noqa: PLC0415  a client has no use for them
+    from .loop import SuperDaemon  # noqa: PLC0415
+    from .status import PidFile  # noqa: PLC0415
+
+    chosen = settings.from_options(parsed)
+    environment = dict(os.environ)
+    effects.say(f"start_server (pid:{os.getpid()}) starting now...")
+    _fill_standard_fds()
+    try:
+        inherited = handoff.decode_listen(environment, os.getpid())
+    except handoff.HandoffError as error:
+        raise FatalError(str(error)) from error
+    opened = listeners.open_all(chosen.ports, chosen.paths, chosen.backlog, inherited)
+    try:
+        pid_file = PidFile(chosen.pid_file) if chosen.pid_file else None
+        try:
+            daemon = SuperDaemon(chosen, opened, environment, settings.variables(parsed))
+            try:
+                return daemon.run()
+            finally:
+                daemon.close()
+        finally:
+            if pid_file:
+                pid_file.remove()
+    finally:
+        opened.remove()
+
+
+def _fill_standard_fds() -> None:
+    """Open what is closed of stdin, stdout and stderr, so that no socket gets their numbers."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004
+        os.set_inheritable(fd, True)
+    os.close(fd)

@@ -1,0 +1,127 @@
+"""--restart and --stop: what asks a running server for something, and waits for it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+
+from . import control, effects, signals, status
+from .errors import FatalError, from_os_error
+from .sockets import AF_UNIX, SOCK_STREAM, Socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .options import Parsed
+
+RESTART_TIMEOUT = 300.0  # seconds; longer than a readiness timeout and two graces
+_POLL = 0.1  # seconds between two looks at the status file
+
+
+def restart(parsed: Parsed) -> None:
+    """Restart a running server and wait until the new generation alone is left.
+
+    Raises FatalError at the first failed attempt, or when --restart-timeout is over.
+    """
+    given = parsed.number("restart-timeout")
+    timeout = RESTART_TIMEOUT if given is None else given
+    path = parsed.text("control-socket")
+    pid_file, status_file = parsed.text("pid-file"), parsed.text("status-file")
+    if path:
+        _restart_by_socket(path, timeout)
+    elif pid_file and status_file:
+        _restart_by_files(pid_file, status_file, timeout)
+    else:
+        raise FatalError(
+            "--restart option requires --control-socket, or --pid-file and --status-file, "
+            "to be set as well"
+        )
+
+
+def _too_long(timeout: float) -> FatalError:
+    return FatalError(f"the restart was not over within {timeout:g} seconds", errno.ETIMEDOUT)
+
+
+def _restart_by_socket(path: str, timeout: float) -> None:
+    ends = time.monotonic() + timeout
+    socket = Socket(AF_UNIX, SOCK_STREAM)
+    try:
+        socket.settimeout(max(timeout, 0.001))
+        socket.connect(path)
+        socket.sendall(f"{control.RESTART}\n".encode())
+        received = b""
+        while True:
+            left = ends - time.monotonic()
+            if left <= 0:
+                raise _too_long(timeout)
+            socket.settimeout(left)
+            data = socket.recv(4096)
+            received += data
+            *lines, received = received.split(b"\n")
+            for line in lines:
+                word, _, text = line.decode("utf-8", "replace").partition(" ")
+                if word == control.DONE:
+                    effects.say(f"restarted: {text}")
+                    return
+                if word == control.FAILED:
+                    raise FatalError(f"restart failed: {text}", 1)
+                effects.say(text)
+            if not data:
+                raise FatalError("restart failed: the server went away", 1)
+    except TimeoutError as error:
+        raise _too_long(timeout) from error
+    except OSError as error:
+        raise from_os_error(f"control socket {path}", error) from error
+    finally:
+        socket.close()
+
+
+def _restart_by_files(pid_file: str, status_file: str, timeout: float) -> None:
+    """Do it Perl's way: HUP, then watch the status file, but not for ever."""
+    ends = time.monotonic() + timeout
+    pid = status.read_pid(pid_file)
+    before = status.read_generations(status_file)
+    if not before:
+        raise FatalError("no active process found in the status file")
+    _send(pid, signals.HUP)
+    while True:
+        now = status.read_generations(status_file)
+        if len(now) == 1 and now[0] > before[-1]:
+            return
+        if time.monotonic() >= ends:
+            raise _too_long(timeout)
+        time.sleep(_POLL)
+
+
+def stop(parsed: Parsed) -> None:
+    """Send TERM to the server of a pid file, and wait until it has let go of that file.
+
+    Raises FatalError when there is no such server.
+    """
+    path = parsed.text("pid-file")
+    if not path:
+        raise FatalError("--stop option requires --pid-file to be set as well")
+    pid = status.read_pid(path)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise from_os_error(f"failed to open file:{path}", error) from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        effects.say(f"stop_server (pid:{os.getpid()}) stopping now (pid:{pid})...")
+        _send(pid, signals.TERM)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    else:  # nobody holds it: the pid may be anyone's by now
+        raise FatalError(f"pid file {path}: no server holds it (pid:{pid})", errno.ESRCH)
+    finally:
+        os.close(fd)
+
+
+def _send(pid: int, signal: int) -> None:
+    try:
+        os.kill(pid, signal)
+    except OSError as error:
+        name = signals.name_of(signal)
+        raise from_os_error(f"failed to send SIG{name} to the server process", error) from error

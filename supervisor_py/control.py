@@ -1,0 +1,118 @@
+"""The control socket's server side.
+
+The protocol is lines. A client sends one request, a word and its arguments (`restart`); the
+server answers with any number of `progress TEXT` and one last `done TEXT` or `failed TEXT`, and
+closes. The socket is of mode 0600: who can connect is the server's own user, or root.
+"""
+
+from __future__ import annotations
+
+from . import sockets
+from .unixpath import UnixListener
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .sockets import Socket
+
+RESTART = "restart"
+PROGRESS, DONE, FAILED = "progress", "done", "failed"
+_MODE = 0o600
+_BACKLOG = 16
+_MOST_CLIENTS = 32
+_LONGEST_REQUEST = 1024  # bytes
+
+
+class _Client:
+    def __init__(self, socket: Socket) -> None:
+        self.socket = socket
+        self.received = b""
+        self.asked = False
+
+
+class ControlServer:
+    """Takes requests in and brings answers out; never blocks.
+
+    `watch` and `forget` are the loop's; `request` is called with a client's number and words.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        watch: Callable[[int, Callable[[], None]], None],
+        forget: Callable[[int], None],
+        request: Callable[[int, list[str]], None],
+    ) -> None:
+        self._watch, self._forget, self._request = watch, forget, request
+        self._listener = UnixListener(path, _BACKLOG, _MODE)
+        self._listener.socket.setblocking(False)
+        self._clients: dict[int, _Client] = {}
+        self._last = 0
+        watch(self._listener.socket.fileno(), self._accept)
+
+    def _accept(self) -> None:
+        socket = sockets.accept(self._listener.socket)
+        if socket is None:
+            return
+        if len(self._clients) >= _MOST_CLIENTS:
+            socket.close()
+            return
+        self._last += 1
+        number = self._last
+        self._clients[number] = _Client(socket)
+        self._watch(socket.fileno(), lambda: self._read(number))
+
+    def _read(self, number: int) -> None:
+        client = self._clients[number]
+        try:
+            data = client.socket.recv(_LONGEST_REQUEST)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._drop(number)
+            return
+        client.received += data
+        line, end, _ = client.received.partition(b"\n")
+        if end and not client.asked:
+            client.asked = True
+            self._request(number, line.decode("utf-8", "replace").split())
+        elif client.asked or len(client.received) > _LONGEST_REQUEST:
+            self.answer(number, False, "one request, of one line, please")
+
+    def tell(self, number: int, text: str) -> None:
+        """Send progress to a client; one that has left, or doesn't read, is dropped."""
+        self._send(number, PROGRESS, text)
+
+    def answer(self, number: int, done: bool, text: str) -> None:
+        """Send the last line to a client, and close."""
+        self._send(number, DONE if done else FAILED, text)
+        self._drop(number)
+
+    def _send(self, number: int, word: str, text: str) -> None:
+        client = self._clients.get(number)
+        if client is None:
+            return
+        line = f"{word} {text}\n".encode("utf-8", "replace")
+        try:
+            whole = client.socket.send(line) == len(line)
+        except OSError:
+            whole = False
+        if not whole:
+            self._drop(number)
+
+    def _drop(self, number: int) -> None:
+        client = self._clients.pop(number, None)
+        if client is not None:
+            self._forget(client.socket.fileno())
+            client.socket.close()
+
+    def close(self) -> None:
+        """Say good-bye to all, and unlink the path if it still is ours."""
+        for number in list(self._clients):
+            self.answer(number, False, "the server has stopped")
+        self._forget(self._listener.socket.fileno())
+        self._listener.socket.close()
+        self._listener.remove()

@@ -1,0 +1,92 @@
+"""What the super-daemon does to the world around it: messages, forks."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from . import signals
+from .record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import NoReturn
+
+_STDERR = 2
+_EXEC_FAILED = 255
+_DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+def say(text: str) -> None:
+    """Write a line to stderr; a full disk or a closed pipe there is no reason to die."""
+    try:
+        os.write(_STDERR, f"{text}\n".encode("utf-8", "surrogateescape"))
+    except OSError:
+        pass
+
+
+class Program(Record):
+    """What a generation runs, and in which directory (None: our own)."""
+
+    command: tuple[str, ...]
+    directory: str | None
+
+
+def spawn(program: Program, environment: Mapping[str, str]) -> int:
+    """Fork and exec; return the child's pid. Raises OSError when the fork fails.
+
+    Signals are held back until the child has none of our handlers left, so that one sent right
+    after the fork does what it does to any process, and none of ours is lost.
+    """
+    signals.block_all()
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _become(program, environment)
+        return pid
+    finally:
+        signals.unblock_all()
+
+
+def _become(program: Program, environment: Mapping[str, str]) -> NoReturn:
+    """Turn the forked child into the program; nothing of the parent's clean-up may ever run."""
+    try:
+        signals.reset_for_child()
+        variables = dict(environment)
+        if "LISTEN_FDS" in variables:
+            variables["LISTEN_PID"] = str(os.getpid())
+        if program.directory is not None:
+            try:
+                os.chdir(program.directory)
+            except OSError as error:
+                say(f"failed to chdir:{program.directory}:{error.strerror}")
+                return
+        try:
+            _execute(program.command, variables)
+        except OSError as error:
+            say(f"failed to exec {program.command[0]}: {error.strerror}")
+    except BaseException as error:  # noqa: BLE001  it must not get out of the child
+        say(f"failed to exec {program.command[0]}: {error!r}")
+    finally:
+        os._exit(_EXEC_FAILED)
+
+
+def _execute(command: tuple[str, ...], environment: Mapping[str, str]) -> None:
+    """Do what execvp(3) does, which Python's own only does after loading `warnings`.
+
+    Raises OSError: the one that says most of all the places tried.
+    """
+    name = command[0]
+    path = environment.get("PATH", _DEFAULT_PATH)
+    places = [name] if "/" in name else [f"{at or '.'}/{name}" for at in path.split(":")]
+    worst = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+    for place in places:
+        try:
+            os.execve(place, command, environment)
+        except OSError as error:
+            if error.errno == errno.ENOEXEC:  # a script without #!
+                os.execve("/bin/sh", ["/bin/sh", place, *command[1:]], environment)
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                worst = error
+    raise worst

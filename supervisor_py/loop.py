@@ -1,0 +1,284 @@
+"""The running super-daemon: waits for what happens, asks the machine, does what it says."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from . import control, effects, envdir, machine, settings, signals
+from .control import ControlServer
+from .errors import FatalError
+from .handoff import GENERATION_VARIABLE
+from .readiness import Readiness
+from .sdnotify import NOTIFY_SOCKET, OURS_ALONE, Notifier
+from .status import StatusFile
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .listeners import Listeners
+    from .machine import Action, Event, State
+    from .settings import Settings
+
+
+class _Child:
+    """What the loop holds for a generation: its process, and where it says that it is ready."""
+
+    def __init__(self, pid: int, pidfd: int, readiness: Readiness) -> None:
+        self.pid = pid
+        self.pidfd = pidfd
+        self.readiness = readiness
+
+
+class _Flags:
+    """Signals that came in. A flag and not a queue: any number of HUPs is one restart more."""
+
+    def __init__(self) -> None:
+        self.stop = ""  # the first of TERM and INT
+        self.hup = False
+
+    def catch(self, number: int, _frame: object) -> None:
+        if number == signals.HUP:
+            self.hup = True
+        elif not self.stop:
+            self.stop = signals.name_of(number)
+
+
+class SuperDaemon:
+    """One server: its listeners, its generations, and those who ask about them.
+
+    `environment` is the one it was started with; `variables` those of the command line.
+    """
+
+    def __init__(
+        self,
+        chosen: Settings,
+        listeners: Listeners,
+        environment: Mapping[str, str],
+        variables: Mapping[str, str],
+    ) -> None:
+        self._clock: Callable[[], float] = time.monotonic
+        self._jitter: Callable[[], float] = _random
+        self._spawn: Callable[[effects.Program, Mapping[str, str]], int] = effects.spawn
+        self._program = effects.Program(chosen.command, chosen.directory)
+        self._listeners = listeners
+        self._notifier = Notifier(environment)
+        kept = {name: value for name, value in environment.items() if name not in OURS_ALONE}
+        self._started_with = {**kept, **variables}
+        self._environment: dict[str, str] = {}
+        self._complaint = ""
+        self._policy = chosen.policy
+        self._state = machine.State(self._read_environment())
+        self._status = StatusFile(chosen.status_file) if chosen.status_file else None
+        self._children: dict[int, _Child] = {}
+        self._watched: dict[int, Callable[[], None]] = {}
+        self._events: list[Event] = []
+        self._summary = ""
+        self._over = False
+        self._epoll = select.epoll()
+        self._flags = _Flags()
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._watch(self._wake_read, self._drain_wakeups)
+        self._control: ControlServer | None = None
+        if chosen.control_socket:
+            self._control = ControlServer(
+                chosen.control_socket, self._watch, self._forget, self._requested
+            )
+
+    # Waiting
+
+    def run(self) -> int:
+        """Serve until a stop was asked and all generations are gone; return the exit status."""
+        for number in (signals.HUP, signals.INT, signals.TERM):
+            signals.catch(number, self._flags.catch)
+        signals.wake(self._wake_write)
+        signals.unblock_all()
+        self._feed(machine.Boot())
+        while not self._over:
+            self._wait()
+            self._take_stop()
+            self._take_environment()
+            while self._events:
+                self._feed(self._events.pop(0))
+            if self._flags.hup:
+                self._flags.hup = False
+                self._feed(machine.RestartAsked("HUP"))
+            self._feed(machine.Tick())
+        return 0
+
+    def close(self) -> None:
+        """Remove the control socket and the status file."""
+        if self._control:
+            self._control.close()
+        if self._status:
+            self._status.remove()
+
+    def _wait(self) -> None:
+        """Wait for anything; without a deadline there is no wake-up at all."""
+        if self._flags.stop or self._flags.hup:
+            timeout = 0.0
+        else:
+            due = machine.deadline(self._state)
+            timeout = -1.0 if due is None else max(0.0, due - self._clock())
+        for fd, _mask in self._epoll.poll(timeout):
+            callback = self._watched.get(fd)
+            if callback:
+                callback()
+
+    def _watch(self, fd: int, callback: Callable[[], None]) -> None:
+        self._watched[fd] = callback
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def _forget(self, fd: int) -> None:
+        del self._watched[fd]
+        self._epoll.unregister(fd)
+
+    def _drain_wakeups(self) -> None:
+        try:
+            while os.read(self._wake_read, 512):
+                pass
+        except BlockingIOError:
+            pass
+
+    # What comes in
+
+    def _take_stop(self) -> None:
+        if self._flags.stop and not self._state.stopping:
+            self._feed(machine.StopAsked(self._flags.stop))
+
+    def _take_environment(self) -> None:
+        policy = self._read_environment()
+        if policy != self._state.policy:
+            self._feed(machine.PolicyRead(policy))
+
+    def _read_environment(self) -> machine.Policy:
+        """Read the envdir again; a wrong value in it is said once, and the last policy stays."""
+        environment = self._started_with
+        directory = environment.get(settings.ENVDIR, "")
+        complaint = ""
+        try:
+            if directory:
+                environment = {**environment, **envdir.read(directory)}
+            environment = settings.complete(environment)
+            self._policy = settings.policy_in(self._policy, environment)
+            self._environment = environment
+        except (OSError, FatalError) as error:
+            if not self._environment:
+                raise
+            complaint = f"the environment stays as it was: {error}"
+        if complaint and complaint != self._complaint:
+            effects.say(complaint)
+        self._complaint = complaint
+        return self._policy
+
+    def _heard(self, number: int) -> None:
+        child = self._children.get(number)
+        if child and child.readiness.said_ready():
+            self._events.append(machine.Ready(number))
+
+    def _died(self, number: int) -> None:
+        child = self._children.get(number)
+        if child is None:
+            return
+        pid, status = os.waitpid(child.pid, os.WNOHANG)
+        if pid == 0:
+            return
+        self._heard(number)  # its last words may not have been read yet
+        self._release(number)
+        self._events.append(machine.Died(number, status))
+
+    def _release(self, number: int) -> None:
+        child = self._children.pop(number)
+        for fd in (child.pidfd, child.readiness.fileno()):
+            self._forget(fd)
+        os.close(child.pidfd)
+        child.readiness.close()
+
+    def _requested(self, client: int, words: list[str]) -> None:
+        if words == [control.RESTART]:
+            self._events.append(machine.RestartAsked("control", client))
+        elif self._control:
+            self._control.answer(client, False, f"unknown request: {' '.join(words)}")
+
+    # What goes out
+
+    def _feed(self, event: Event) -> None:
+        """Give the machine an event, and the events that follow from what it wants done."""
+        following: list[Event] = [event]
+        while following:
+            self._state, actions = machine.step(self._state, following.pop(0), self._clock())
+            for action in actions:
+                result = self._perform(action)
+                if result is not None:
+                    following.append(result)
+        self._publish(self._state)
+
+    def _perform(self, action: Action) -> Event | None:
+        match action:
+            case machine.Spawn():
+                return self._start(action.number)
+            case machine.Send():
+                child = self._children.get(action.number)
+                if child:
+                    signals.send(child.pidfd, action.signal)
+            case machine.Say():
+                effects.say(action.text)
+            case machine.Tell() if self._control:
+                self._control.tell(action.client, action.text)
+            case machine.Answer() if self._control:
+                self._control.answer(action.client, action.done, action.text)
+            case machine.Notify():
+                self._notify(action.text)
+            case machine.Exit():
+                self._over = True
+        return None
+
+    def _start(self, number: int) -> Event:
+        """Fork a generation; whatever is short (processes, fds, memory), it is one attempt lost."""
+        readiness: Readiness | None = None
+        try:
+            readiness = Readiness()
+            pid = self._spawn(
+                self._program,
+                {
+                    **self._environment,
+                    **self._listeners.variables(),
+                    GENERATION_VARIABLE: str(number),
+                    NOTIFY_SOCKET: readiness.address,
+                },
+            )
+        except OSError as error:
+            if readiness:
+                readiness.close()
+            return machine.SpawnFailed(number, error.strerror or str(error))
+        pidfd = os.pidfd_open(pid)
+        self._children[number] = _Child(pid, pidfd, readiness)
+        self._watch(readiness.fileno(), lambda: self._heard(number))
+        self._watch(pidfd, lambda: self._died(number))
+        return machine.Spawned(number, pid, self._jitter())
+
+    def _publish(self, state: State) -> None:
+        """Bring the status file and systemd's status line up to date."""
+        accepted = [(one.number, one.pid) for one in state.generations if one.ready is not None]
+        if self._status:
+            try:
+                self._status.write(accepted)
+            except OSError as error:
+                effects.say(f"failed to write the status file: {error}")
+        summary = machine.summary(state)
+        if summary != self._summary:
+            self._summary = summary
+            self._notify(f"STATUS={summary}")
+
+    def _notify(self, text: str) -> None:
+        try:
+            self._notifier.send(text)
+        except OSError as error:
+            effects.say(f"failed to tell systemd {text}: {error.strerror}")
+
+
+def _random() -> float:
+    """Return a number from 0 to 1; the `random` module would cost memory."""
+    return int.from_bytes(os.urandom(4), "big") / 0xFFFFFFFF

@@ -1,0 +1,51 @@
+"""Hearing from a generation that it is ready: a NOTIFY_SOCKET of its own."""
+
+from __future__ import annotations
+
+import os
+
+from . import sockets
+from .sockets import AF_UNIX, NO_BLOCK_NO_EXEC, SOCK_DGRAM, Socket
+
+_MOST = 4096  # bytes of a message
+_AT_ONCE = 64  # messages read before others get their turn
+
+
+class Readiness:
+    """An abstract datagram socket, named by the kernel, that one generation is given.
+
+    Abstract: no file to clean up, and nothing in the file system to have rights to. Anyone may
+    send to it, so messages count only from root or our own user.
+    """
+
+    def __init__(self) -> None:
+        self._socket = Socket(AF_UNIX, SOCK_DGRAM | NO_BLOCK_NO_EXEC)
+        self._trusted = (0, os.geteuid())
+        try:
+            sockets.pass_credentials(self._socket)
+            self._socket.bind("")
+        except OSError:
+            self._socket.close()
+            raise
+        name = self._socket.getsockname()
+        self.address = "@" + name[1:].decode("ascii")
+
+    def fileno(self) -> int:
+        """Return the fd to poll."""
+        return self._socket.fileno()
+
+    def said_ready(self) -> bool:
+        """Read what has come in; tell whether READY=1 was among it."""
+        ready = False
+        for _ in range(_AT_ONCE):
+            try:
+                message, uid = sockets.receive(self._socket, _MOST)
+            except (BlockingIOError, InterruptedError):
+                break
+            if uid in self._trusted and b"READY=1" in message.split(b"\n"):
+                ready = True
+        return ready
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._socket.close()

@@ -1,0 +1,44 @@
+"""Telling systemd how we are, as in sd_notify(3)."""
+
+from __future__ import annotations
+
+from .sockets import AF_UNIX, NO_BLOCK_NO_EXEC, SOCK_DGRAM, Socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NOTIFY_SOCKET = "NOTIFY_SOCKET"
+# What systemd says to us and a child must not take for its own.
+OURS_ALONE = (
+    NOTIFY_SOCKET,
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+)
+
+
+def socket_name(address: str) -> bytes:
+    """Turn a NOTIFY_SOCKET value into what connect(2) takes: `@` begins an abstract name."""
+    name = address.encode("utf-8", "surrogateescape")
+    return b"\0" + name[1:] if name.startswith(b"@") else name
+
+
+class Notifier:
+    """Sends to the NOTIFY_SOCKET of an environment; does nothing where there is none."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._address = environment.get(NOTIFY_SOCKET, "")
+
+    def send(self, text: str) -> None:
+        """Send lines such as `READY=1`; raises OSError when systemd can't be reached."""
+        if not self._address:
+            return
+        socket = Socket(AF_UNIX, SOCK_DGRAM | NO_BLOCK_NO_EXEC)
+        try:
+            socket.connect(socket_name(self._address))
+            socket.send(text.encode("utf-8", "replace"))
+        finally:
+            socket.close()

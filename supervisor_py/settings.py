@@ -1,0 +1,153 @@
+"""What the operator asked for: one record, checked before a socket is opened."""
+
+from __future__ import annotations
+
+from . import signals
+from .errors import FatalError
+from .machine import AUTO, INTERVAL, NOTIFY, Policy
+from .options import FLAG, INTEGER, SECONDS, TEXT, TEXTS, Option
+from .record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .options import Parsed
+
+BACKLOG = 4096  # SOMAXCONN of Linux since 5.4; the kernel cuts it to its own limit
+ENVDIR = "ENVDIR"
+KILL_OLD_DELAY = "KILL_OLD_DELAY"
+ENABLE_AUTO_RESTART = "ENABLE_AUTO_RESTART"
+AUTO_RESTART_INTERVAL = "AUTO_RESTART_INTERVAL"
+READINESS_KINDS = (AUTO, NOTIFY, INTERVAL)
+_AUTO_RESTART_SECONDS = "360"  # Perl's
+
+OPTIONS = (
+    Option("port", TEXTS, "[HOST:][u]PORT[=FD]", "TCP port to listen on (u: UDP); may be repeated"),
+    Option("path", TEXTS, "PATH", "unix socket to listen on; may be repeated"),
+    Option("dir", TEXT, "DIR", "directory in which the program is run"),
+    Option("interval", INTEGER, "SECONDS", "a child alive after this long is taken to serve (1)"),
+    Option("signal-on-hup", TEXT, "SIGNAL", "sent to an old generation that is replaced (TERM)"),
+    Option("signal-on-term", TEXT, "SIGNAL", "sent to all generations on TERM (TERM)"),
+    Option("backlog", INTEGER, "N", f"queue of connections not yet accepted ({BACKLOG})"),
+    Option("pid-file", TEXT, "FILE", "holds our process id, locked as long as we live"),
+    Option("status-file", TEXT, "FILE", "holds GENERATION:PID of each generation alive"),
+    Option("envdir", TEXT, "DIR", "variables, one file each, read again at each restart"),
+    Option("kill-old-delay", INTEGER, "SECONDS", "let an old generation live on for this long (0)"),
+    Option("enable-auto-restart", FLAG, "", "restart by the clock"),
+    Option("auto-restart-interval", INTEGER, "SECONDS", "how often, and a tenth at most (360)"),
+    Option("restart", FLAG, "", "restart the running server and wait for the outcome"),
+    Option("stop", FLAG, "", "stop the running server and wait until it has ended"),
+    Option("help", FLAG, "", "show this text"),
+    Option("version", FLAG, "", "show the version"),
+    Option("readiness", TEXT, "KIND", "auto: READY=1 or --interval; notify; interval", ours=True),
+    Option("readiness-timeout", SECONDS, "SECONDS", "wait this long for READY=1 (60)", ours=True),
+    Option("grace", SECONDS, "SECONDS", "from the signal to SIGKILL (30)", ours=True),
+    Option("control-socket", TEXT, "PATH", "where --restart reaches the server", ours=True),
+    Option("restart-timeout", SECONDS, "SECONDS", "--restart gives up then (300)", ours=True),
+)
+
+
+class Settings(Record):
+    """The command line of a server that is to be started, checked."""
+
+    command: tuple[str, ...]
+    ports: tuple[str, ...]
+    paths: tuple[str, ...]
+    directory: str | None
+    backlog: int
+    pid_file: str | None
+    status_file: str | None
+    control_socket: str | None
+    policy: Policy  # but for what the environment says
+
+
+def _least(parsed: Parsed, name: str, default: float, least: float = 0) -> float:
+    value = parsed.number(name)
+    if value is None:
+        return default
+    if value < least:
+        raise FatalError(f"--{name}: {value:g} is too small (allowed: {least:g} or more)", 1)
+    return value
+
+
+def from_options(parsed: Parsed) -> Settings:
+    """Check a command line; raises FatalError for a wrong value."""
+    if not parsed.arguments:
+        raise FatalError("server program not specified")
+    readiness = parsed.text("readiness") or AUTO
+    if readiness not in READINESS_KINDS:
+        kinds = ", ".join(READINESS_KINDS)
+        raise FatalError(f'--readiness: "{readiness}" is unknown (allowed: {kinds})', 1)
+    policy = Policy(
+        interval=_least(parsed, "interval", 1),
+        readiness=readiness,
+        readiness_timeout=_least(parsed, "readiness-timeout", 60),
+        grace=_least(parsed, "grace", 30),
+        signal_on_hup=signals.parse(parsed.text("signal-on-hup") or "TERM", "--signal-on-hup"),
+        signal_on_term=signals.parse(parsed.text("signal-on-term") or "TERM", "--signal-on-term"),
+    )
+    _least(parsed, "kill-old-delay", 0)
+    _least(parsed, "auto-restart-interval", 0)
+    return Settings(
+        command=parsed.arguments,
+        ports=parsed.texts("port"),
+        paths=parsed.texts("path"),
+        directory=parsed.text("dir"),
+        backlog=int(_least(parsed, "backlog", 0)) or BACKLOG,
+        pid_file=parsed.text("pid-file"),
+        status_file=parsed.text("status-file"),
+        control_socket=parsed.text("control-socket"),
+        policy=policy,
+    )
+
+
+def variables(parsed: Parsed) -> dict[str, str]:
+    """Return the options that are variables too: the envdir overrules them, children see them."""
+    given = {
+        ENVDIR: parsed.text("envdir"),
+        ENABLE_AUTO_RESTART: "1" if parsed.flag("enable-auto-restart") else None,
+        KILL_OLD_DELAY: parsed.text("kill-old-delay"),
+        AUTO_RESTART_INTERVAL: parsed.text("auto-restart-interval"),
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def complete(environment: Mapping[str, str]) -> dict[str, str]:
+    """Fill in the interval of timed restarts, so that children see the one that is used."""
+    filled = dict(environment)
+    if _true(filled.get(ENABLE_AUTO_RESTART, "")) and not _true(
+        filled.get(AUTO_RESTART_INTERVAL, "")
+    ):
+        filled[AUTO_RESTART_INTERVAL] = _AUTO_RESTART_SECONDS
+    return filled
+
+
+def policy_in(policy: Policy, environment: Mapping[str, str]) -> Policy:
+    """Return the policy that holds in an environment (the envdir's values included).
+
+    Raises FatalError naming the variable; the caller keeps the policy that it has.
+    """
+    delay = environment.get(KILL_OLD_DELAY)
+    automatic = _true(environment.get(ENABLE_AUTO_RESTART, ""))
+    every = environment.get(AUTO_RESTART_INTERVAL, "")
+    return policy.but(
+        kill_old_delay=None if delay is None else _seconds(KILL_OLD_DELAY, delay or "0"),
+        auto_restart=automatic,
+        auto_restart_interval=_seconds(
+            AUTO_RESTART_INTERVAL, every if _true(every) else _AUTO_RESTART_SECONDS
+        ),
+    )
+
+
+def _true(text: str) -> bool:
+    return text not in ("", "0")  # Perl's
+
+
+def _seconds(name: str, text: str) -> float:
+    whole, dot, part = text.strip().partition(".")
+    if not (whole.isdecimal() and whole.isascii()) or (
+        dot and not (part.isdecimal() and part.isascii())
+    ):
+        raise FatalError(f'{name}: "{text}" is not a number of seconds (allowed: 0 or more)', 1)
+    return float(text)

@@ -1,0 +1,115 @@
+"""The pid file and the status file, as Server::Starter 0.35 has them."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+
+from .errors import FatalError, from_os_error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class PidFile:
+    """`PID\\n` in a file that is locked as long as we live.
+
+    Raises FatalError when another server holds it (and leaves that one's file as it is).
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._fd = self._open()
+        os.ftruncate(self._fd, 0)
+        os.write(self._fd, b"%d\n" % os.getpid())
+
+    def _open(self) -> int:
+        while True:
+            try:
+                fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            except OSError as error:
+                raise from_os_error(f"failed to open file:{self._path}", error) from error
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                holder = os.read(fd, 32).decode("ascii", "replace").strip()
+                os.close(fd)
+                raise FatalError(
+                    f"pid file {self._path}: held by another server (pid:{holder})",
+                    error.errno or errno.EWOULDBLOCK,
+                ) from error
+            if _same_file(fd, self._path):
+                return fd
+            os.close(fd)  # its last owner removed it between our open and our lock
+
+    def remove(self) -> None:
+        """Unlink, then close: who waits for the lock finds no file (`--stop` depends on it)."""
+        if _same_file(self._fd, self._path):
+            os.unlink(self._path)
+        os.close(self._fd)
+
+
+def _same_file(fd: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except OSError:
+        return False
+
+
+class StatusFile:
+    """`GENERATION:PID\\n` for each generation alive, put in place by a rename."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._written: str | None = None
+
+    def write(self, generations: Iterable[tuple[int, int]]) -> None:
+        """Write (number, pid) pairs if they have changed; raises OSError and tries again later."""
+        content = "".join(f"{number}:{pid}\n" for number, pid in generations)
+        if content == self._written:
+            return
+        temporary = f"{self._path}.{os.getpid()}"
+        try:
+            with open(temporary, "wb") as file:
+                file.write(content.encode())
+            os.rename(temporary, self._path)
+        except OSError:
+            try:
+                os.unlink(temporary)
+            except OSError:
+                pass
+            raise
+        self._written = content
+
+    def remove(self) -> None:
+        """Unlink the file if we ever wrote it."""
+        if self._written is not None:
+            self._written = None
+            try:
+                os.unlink(self._path)
+            except OSError:
+                pass
+
+
+def read_pid(path: str) -> int:
+    """Return the pid in a pid file; raises FatalError."""
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            line = file.readline().strip()
+    except OSError as error:
+        raise from_os_error(f"failed to open file:{path}", error) from error
+    if not line.isdecimal() or int(line) < 1:
+        raise FatalError(f'pid file {path}: "{line}" is not a process id')
+    return int(line)
+
+
+def read_generations(path: str) -> list[int]:
+    """Return the generations in a status file, lowest first; raises FatalError."""
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            heads = [line.partition(":")[0] for line in file if ":" in line]
+    except OSError as error:
+        raise from_os_error(f"failed to open file:{path}", error) from error
+    return sorted({int(head) for head in heads if head.isdecimal()})
