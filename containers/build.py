@@ -1,0 +1,155 @@
+"""Build the images localhost/kechi-debian:12 and :13, when they are not current already.
+
+    $ python3 -m containers.build 12 13
+
+The Debian base comes from a registry, or is made by mmdebstrap from a package mirror, which needs
+root and no registry; ``KECHI_BASE_FROM=registry`` or ``=mirror`` overrides the choice. An image is
+current while its recipe, the host's extra authorities and the calendar week are the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from . import engine
+
+HERE = Path(__file__).parent
+RECIPE = ("Containerfile", "setup.sh", "trust.py")
+SUITES = {"12": "bookworm", "13": "trixie"}
+SOURCES = ("registry", "mirror")
+KEY = "kechi.vps.key"  # the label that says what an image was made from
+
+
+class BuildError(Exception):
+    """An image could not be built; the message holds the failing command's output."""
+
+
+def image(release: str) -> str:
+    """Name the image of a Debian release."""
+    return f"localhost/kechi-debian:{release}"
+
+
+def base_image(release: str) -> str:
+    """Name the base that mmdebstrap makes."""
+    return f"localhost/kechi-base:{release}"
+
+
+def source(environ: Mapping[str, str], *, root: bool, mmdebstrap: bool) -> str:
+    """Say where the base comes from: "registry" or "mirror". Raises BuildError."""
+    wanted = environ.get("KECHI_BASE_FROM")
+    if wanted is None:
+        return "mirror" if root and mmdebstrap else "registry"
+    if wanted not in SOURCES:
+        raise BuildError(f'KECHI_BASE_FROM="{wanted}" is not one of: {", ".join(SOURCES)}')
+    if wanted == "mirror" and not mmdebstrap:
+        raise BuildError("no mmdebstrap on PATH: sudo apt-get install mmdebstrap")
+    return wanted
+
+
+def content_key(parts: list[bytes]) -> str:
+    """Digest everything that an image is made from."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()[:16]
+
+
+class Builder:
+    """Builds images with one plan, one choice of source and one week."""
+
+    def __init__(self, plan: engine.Plan, base_from: str, week: str) -> None:
+        self.plan = plan
+        self.base_from = base_from
+        self.week = week
+        self.authorities = Path(plan.ca_bundle).read_bytes() if plan.ca_bundle else b""
+
+    def build(self, release: str) -> None:
+        """Build one release's image unless it is current. Raises BuildError."""
+        began = time.monotonic()
+        recipe = [(HERE / name).read_bytes() for name in RECIPE]
+        key = content_key([*recipe, self.authorities, self.base_from.encode(), self.week.encode()])
+        if self._key_of(image(release)) == key:
+            _say(f"{image(release)} is current")
+            return
+        _say(f"{image(release)}: building, base from a {self.base_from}")
+        base = f"docker.io/library/debian:{release}"
+        if self.base_from == "mirror":
+            base = self._made_base(release)
+        with tempfile.TemporaryDirectory(prefix="kechi-build-") as context:
+            for name in RECIPE:
+                shutil.copy(HERE / name, context)
+            Path(context, "host-ca.pem").write_bytes(self.authorities)
+            command = [*self.plan.command, "build", *self.plan.build_flags]
+            command += [f"--build-arg=BASE={base}", f"--label={KEY}={key}"]
+            _run([*command, f"--tag={image(release)}", context])
+        _say(f"{image(release)}: built in {time.monotonic() - began:.0f} s")
+
+    def _made_base(self, release: str) -> str:
+        base = base_image(release)
+        if self._key_of(base) == self.week:
+            return base
+        with tempfile.TemporaryDirectory(prefix="kechi-base-", dir="/var/tmp") as directory:
+            tar = f"{directory}/base.tar"
+            unread = ("man", "locale", "doc", "info")
+            _run(
+                ["mmdebstrap", "--quiet", "--format=tar", "--variant=minbase"]
+                + [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in unread]
+                + ["--dpkgopt=force-unsafe-io", SUITES[release], tar]
+            )
+            change = f"--change=LABEL {KEY}={self.week}"
+            _run([*self.plan.command, "import", change, tar, base])
+        return base
+
+    def _key_of(self, name: str) -> str | None:
+        template = f'{{{{ index .Config.Labels "{KEY}" }}}}'
+        command = [*self.plan.command, "image", "inspect", name, "--format", template]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _say(line: str) -> None:
+    print(line + "\n", end="", flush=True)  # one write, as two threads print
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    if done.returncode:
+        raise BuildError(f"{done.stdout}\n`{' '.join(command)}` failed")
+
+
+def build(releases: list[str]) -> None:
+    """Build the images of these releases, side by side. Raises BuildError, EngineError."""
+    unknown = [release for release in releases if release not in SUITES]
+    if unknown:
+        raise BuildError(f'Debian "{unknown[0]}" is not one of: {", ".join(SUITES)}')
+    base_from = source(
+        os.environ, root=os.geteuid() == 0, mmdebstrap=shutil.which("mmdebstrap") is not None
+    )
+    builder = Builder(engine.plan(), base_from, time.strftime("%G-W%V"))
+    with ThreadPoolExecutor(len(releases)) as pool:
+        list(pool.map(builder.build, releases))
+
+
+def main() -> int:
+    """Run as a command: the arguments are Debian releases."""
+    try:
+        build(sys.argv[1:] or list(SUITES))
+    except (BuildError, engine.EngineError) as error:
+        print(f"containers.build: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
