@@ -20,7 +20,7 @@ _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 def say(text: str) -> None:
     """Write a line to stderr; a full disk or a closed pipe there is no reason to die."""
-    try:
+    try:  # noqa: SIM105  contextlib would cost memory
         os.write(_STDERR, f"{text}\n".encode("utf-8", "surrogateescape"))
     except OSError:
         pass
@@ -51,23 +51,19 @@ def spawn(program: Program, environment: Mapping[str, str]) -> int:
 
 def _become(program: Program, environment: Mapping[str, str]) -> NoReturn:
     """Turn the forked child into the program; nothing of the parent's clean-up may ever run."""
+    doing = f"exec {program.command[0]}"
     try:
         signals.reset_for_child()
         variables = dict(environment)
         if "LISTEN_FDS" in variables:
             variables["LISTEN_PID"] = str(os.getpid())
         if program.directory is not None:
-            try:
-                os.chdir(program.directory)
-            except OSError as error:
-                say(f"failed to chdir:{program.directory}:{error.strerror}")
-                return
-        try:
-            _execute(program.command, variables)
-        except OSError as error:
-            say(f"failed to exec {program.command[0]}: {error.strerror}")
+            doing = f"chdir:{program.directory}"
+            os.chdir(program.directory)
+            doing = f"exec {program.command[0]}"
+        _execute(program.command, variables)
     except BaseException as error:  # noqa: BLE001  it must not get out of the child
-        say(f"failed to exec {program.command[0]}: {error!r}")
+        say(f"failed to {doing}: {getattr(error, 'strerror', None) or error!r}")
     finally:
         os._exit(_EXEC_FAILED)
 
@@ -83,10 +79,10 @@ def _execute(command: tuple[str, ...], environment: Mapping[str, str]) -> None:
     worst = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
     for place in places:
         try:
-            os.execve(place, command, environment)
+            os.execve(place, command, environment)  # noqa: S606
         except OSError as error:
             if error.errno == errno.ENOEXEC:  # a script without #!
-                os.execve("/bin/sh", ["/bin/sh", place, *command[1:]], environment)
+                os.execve("/bin/sh", ["/bin/sh", place, *command[1:]], environment)  # noqa: S606
             if error.errno not in (errno.ENOENT, errno.ENOTDIR):
                 worst = error
     raise worst

@@ -178,8 +178,10 @@ def _adopt_path(path: str, spare: _Spare) -> _Opened | None:
     for handed, socket in spare:
         if socket.family == AF_UNIX and socket.type == SOCK_STREAM:
             bound = socket.getsockname()
-            if isinstance(bound, str) and bound and os.path.realpath(bound) == os.path.realpath(
-                path
+            if (
+                isinstance(bound, str)
+                and bound
+                and os.path.realpath(bound) == os.path.realpath(path)
             ):
                 spare.remove((handed, socket))
                 return _take(path, handed, socket)

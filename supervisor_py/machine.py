@@ -402,9 +402,7 @@ class _Step:
         elif one.phase in (DRAINING, RETIRING):
             self._say(f"old worker {one.pid} died, status:{status}")
         elif one.phase == STARTING:
-            self._say(
-                f"new worker {one.pid} seems to have failed to start, exit status:{status}"
-            )
+            self._say(f"new worker {one.pid} seems to have failed to start, exit status:{status}")
             self._attempt_failed(one, f"{how} before it was ready")
         else:
             self._say(f"worker {one.pid} died unexpectedly with status:{status}, restarting")
@@ -511,9 +509,7 @@ class _Step:
             self._move(one, DRAINING)
             self._send(one, policy.signal_on_hup.number)
         else:
-            self._say(
-                f"worker {one.pid} did not end within {policy.grace:g} secs, sending KILL"
-            )
+            self._say(f"worker {one.pid} did not end within {policy.grace:g} secs, sending KILL")
             self._replace(one.but(killed=True))
             self._send(one, signals.KILL)
 
@@ -522,8 +518,10 @@ class _Step:
         restart = state.restart
         if restart and restart.candidate:
             alive = state.generations
-            if len(alive) == 1 and alive[0].phase == SERVING and alive[0].number == (
-                restart.candidate
+            if (
+                len(alive) == 1
+                and alive[0].phase == SERVING
+                and alive[0].number == (restart.candidate)
             ):
                 how = f"generation {restart.candidate} serves (pid {alive[0].pid})"
                 self._answer(restart.clients, True, how)

@@ -68,10 +68,11 @@ def _find(options: Sequence[Option], typed: str) -> list[Option]:
 
 def _is(kind: str, value: str) -> bool:
     if kind == INTEGER:
-        return value.lstrip("+-").isdecimal() and len(value) - len(value.lstrip("+-")) <= 1
+        digits = value[1:] if value[:1] in ("+", "-") else value
+        return digits.isascii() and digits.isdecimal()
     if kind == SECONDS:
         whole, dot, part = value.partition(".")
-        return whole.isdecimal() and (part.isdecimal() if dot else True)
+        return value.isascii() and whole.isdecimal() and (part.isdecimal() if dot else True)
     return True
 
 

@@ -22,8 +22,8 @@ class Record:
     _fields: tuple[str, ...] = ()
 
     def __init_subclass__(cls) -> None:
-        own = cls.__dict__.get("__annotations__") or cls.__annotations__
-        cls._fields += tuple(name for name in own if name not in cls._fields)
+        # A class without annotations of its own gives its base's, which are known already.
+        cls._fields += tuple(name for name in cls.__annotations__ if name not in cls._fields)
 
     def __init__(self, *values: Any, **named: Any) -> None:
         fields = self._fields

@@ -88,7 +88,7 @@ def reset_for_child() -> None:
 
 def send(pidfd: int, number: int) -> None:
     """Signal a process by its pidfd, which never names another process; a gone one is fine."""
-    try:
+    try:  # noqa: SIM105  contextlib would cost memory
         _signal.pidfd_send_signal(pidfd, number)
     except ProcessLookupError:
         pass

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
+import _socket
 import sys
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import socket as _socket
-else:
-    import _socket
 
 Socket = _socket.socket
 AF_INET, AF_INET6, AF_UNIX = int(_socket.AF_INET), int(_socket.AF_INET6), int(_socket.AF_UNIX)
@@ -21,9 +16,7 @@ def resolve(host: str) -> str:
 
     The name goes in as bytes: as str it would load the IDNA codec.
     """
-    found = _socket.getaddrinfo(
-        host.encode(), None, _socket.AF_INET, _socket.SOCK_STREAM, 0, 0
-    )
+    found = _socket.getaddrinfo(host.encode(), None, _socket.AF_INET, _socket.SOCK_STREAM, 0, 0)
     return str(found[0][4][0])
 
 
@@ -76,7 +69,7 @@ def accept(listener: Socket) -> Socket | None:
     """Accept a connection from a non-blocking listener; None when there is none to be had."""
     try:
         # `_socket` has no accept of its own but this: a bare fd, close-on-exec.
-        fd, _address = listener._accept()
+        fd, _address = listener._accept()  # type: ignore[attr-defined]
     except OSError:
         return None
     socket = Socket(fileno=fd)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class PidFile:
-    """`PID\\n` in a file that is locked as long as we live.
+    r"""`PID\n` in a file that is locked as long as we live.
 
     Raises FatalError when another server holds it (and leaves that one's file as it is).
     """
@@ -59,7 +59,7 @@ def _same_file(fd: int, path: str) -> bool:
 
 
 class StatusFile:
-    """`GENERATION:PID\\n` for each generation alive, put in place by a rename."""
+    r"""`GENERATION:PID\n` for each generation alive, put in place by a rename."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -76,7 +76,7 @@ class StatusFile:
                 file.write(content.encode())
             os.rename(temporary, self._path)
         except OSError:
-            try:
+            try:  # noqa: SIM105  contextlib would cost memory
                 os.unlink(temporary)
             except OSError:
                 pass
@@ -87,7 +87,7 @@ class StatusFile:
         """Unlink the file if we ever wrote it."""
         if self._written is not None:
             self._written = None
-            try:
+            try:  # noqa: SIM105  contextlib would cost memory
                 os.unlink(self._path)
             except OSError:
                 pass

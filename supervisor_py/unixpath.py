@@ -65,9 +65,8 @@ def _make_way(path: str) -> None:
     except BlockingIOError as error:
         raise _in_use(path) from error  # its queue is full: very much alive
     except OSError as error:
-        raise from_os_error(f"failed to listen to file {path}: can't tell whose it is", error) from (
-            error
-        )
+        what = f"failed to listen to file {path}: can't tell whose it is"
+        raise from_os_error(what, error) from error
     else:
         raise _in_use(path)
     finally:

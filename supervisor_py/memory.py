@@ -1,0 +1,169 @@
+"""What processes cost in memory, from /proc/PID/smaps_rollup; and the shared_memory_size command.
+
+A worker forked from a warm parent shares its pages until it writes to them: RSS counts a shared
+page in every process, PSS divides it among them, private is what the process alone holds.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from . import effects, options
+from .errors import FatalError
+from .options import FLAG, Option
+from .record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_OPTIONS = (
+    Option("json", FLAG, "", "print a JSON array instead of a table"),
+    Option("tree", FLAG, "", "count the descendants of each process in, one row each"),
+    Option("help", FLAG, "", "show this text"),
+)
+_USAGE = """\
+Usage: shared_memory_size [--json] [--tree] PID...
+
+Prints, in kB: RSS, SHARED (of the RSS, with its percentage), PSS and PRIVATE of each process.
+"""
+_COLUMNS = ("PID", "RSS", "SHARED", "PSS", "PRIVATE")
+
+
+class Reading(Record):
+    """The memory of one process, in kB as the kernel gives it (1024 bytes)."""
+
+    pid: int
+    rss: int
+    shared: int
+    pss: int
+    private: int
+
+    def shared_percent(self) -> int:
+        """Return the share of the RSS that is shared; 0 for a process without any memory."""
+        return round(100 * self.shared / self.rss) if self.rss else 0
+
+
+def parse(pid: int, rollup: str) -> Reading:
+    """Read the text of a smaps_rollup; raises ValueError when a figure is missing."""
+    sizes: dict[str, int] = {}
+    for line in rollup.splitlines():
+        name, _, rest = line.partition(":")
+        words = rest.split()
+        if len(words) == 2 and words[1] == "kB":  # noqa: PLR2004
+            sizes[name] = int(words[0])
+    try:
+        return Reading(
+            pid,
+            rss=sizes["Rss"],
+            shared=sizes["Shared_Clean"] + sizes["Shared_Dirty"],
+            pss=sizes["Pss"],
+            private=sizes["Private_Clean"] + sizes["Private_Dirty"],
+        )
+    except KeyError as error:
+        raise ValueError(f"smaps_rollup of process {pid} has no {error.args[0]}") from None
+
+
+def read(pid: int) -> Reading:
+    """Measure a process; raises FatalError when there is none, or it isn't ours to look at."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+            return parse(pid, file.read().decode())
+    except (FileNotFoundError, ProcessLookupError):
+        raise FatalError(f"{pid}: no such process") from None
+    except PermissionError:
+        raise FatalError(f"{pid}: not permitted to see its memory (be its user, or root)") from None
+    except ValueError as error:  # a kernel thread, or a zombie: no memory of its own
+        raise FatalError(str(error)) from None
+
+
+def tree(pid: int) -> list[int]:
+    """Return a process and its descendants, parents first."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            try:
+                with open(f"/proc/{name}/stat", "rb") as file:
+                    # The command's name, in parentheses, may hold anything: count from its end.
+                    parent = int(file.read().rpartition(b")")[2].split()[1])
+            except OSError:
+                continue
+            children.setdefault(parent, []).append(int(name))
+    found = [pid]
+    for one in found:
+        found += sorted(children.get(one, []))
+    return found
+
+
+def table(readings: Iterable[Reading]) -> str:
+    """Return the readings as aligned columns below a header."""
+    rows = [_COLUMNS] + [
+        (
+            str(one.pid),
+            str(one.rss),
+            f"{one.shared} ({one.shared_percent()}%)",
+            str(one.pss),
+            str(one.private),
+        )
+        for one in readings
+    ]
+    widths = [max(len(row[at]) for row in rows) for at in range(len(_COLUMNS))]
+    lines = (
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows
+    )
+    return "\n".join(lines)
+
+
+def _as_json(readings: Sequence[Reading]) -> str:
+    import json  # noqa: PLC0415  the super-daemon imports this module, and has no use for json
+
+    return json.dumps(
+        [
+            {
+                "pid": one.pid,
+                "rss_kb": one.rss,
+                "shared_kb": one.shared,
+                "shared_percent": one.shared_percent(),
+                "pss_kb": one.pss,
+                "private_kb": one.private,
+            }
+            for one in readings
+        ]
+    )
+
+
+def main() -> None:
+    """Run the shared_memory_size command, and exit: 1 when a process could not be measured."""
+    sys.exit(_main(sys.argv[1:]))
+
+
+def _main(argv: Sequence[str]) -> int:
+    parsed = options.parse(_OPTIONS, argv)
+    problems = list(parsed.problems)
+    problems += [
+        f'"{word}" is not a process id (allowed: a number)'
+        for word in parsed.arguments
+        if not (word.isascii() and word.isdecimal())
+    ]
+    if parsed.flag("help"):
+        sys.stdout.write(f"{_USAGE}\n{options.describe(_OPTIONS)}\n")
+        return 0
+    if not parsed.arguments and not problems:
+        problems.append("no process id given; try --help")
+    for problem in problems:
+        effects.say(problem)
+    if problems:
+        return 1
+    pids = [int(word) for word in parsed.arguments]
+    if parsed.flag("tree"):
+        pids = list(dict.fromkeys(one for pid in pids for one in tree(pid)))
+    readings, missed = [], False
+    for pid in pids:
+        try:
+            readings.append(read(pid))
+        except FatalError as error:
+            missed = True
+            effects.say(str(error))
+    sys.stdout.write((_as_json(readings) if parsed.flag("json") else table(readings)) + "\n")
+    return 1 if missed else 0
