@@ -53,23 +53,29 @@ def _main(argv: list[str]) -> int:
 
 
 def _serve(parsed: options.Parsed) -> int:
-    from . import handoff, listeners  # noqa: PLC0415  a client has no use for them
-    from .loop import SuperDaemon  # noqa: PLC0415
+    from . import handoff, listeners  # noqa: PLC0415  a client has no use for these
+    from .environment import Environment  # noqa: PLC0415
+    from .loop import Caught, SuperDaemon  # noqa: PLC0415
+    from .sdnotify import Notifier  # noqa: PLC0415
     from .status import PidFile  # noqa: PLC0415
 
     chosen = settings.from_options(parsed)
-    environment = dict(os.environ)
+    inherited_variables = dict(os.environ)
+    environment = Environment(inherited_variables, settings.variables(parsed), chosen.policy)
     effects.say(f"start_server (pid:{os.getpid()}) starting now...")
     _fill_standard_fds()
+    caught = Caught()
+    caught.install()
     try:
-        inherited = handoff.decode_listen(environment, os.getpid())
+        inherited = handoff.decode_listen(inherited_variables, os.getpid())
     except handoff.HandoffError as error:
         raise FatalError(str(error)) from error
     opened = listeners.open_all(chosen.ports, chosen.paths, chosen.backlog, inherited)
     try:
         pid_file = PidFile(chosen.pid_file) if chosen.pid_file else None
         try:
-            daemon = SuperDaemon(chosen, opened, environment, settings.variables(parsed))
+            notifier = Notifier(inherited_variables)
+            daemon = SuperDaemon(chosen, opened, environment, notifier, caught)
             try:
                 return daemon.run()
             finally:

@@ -6,18 +6,18 @@ import os
 import select
 import time
 
-from . import control, effects, envdir, machine, settings, signals
+from . import control, effects, machine, signals
 from .control import ControlServer
-from .errors import FatalError
 from .handoff import GENERATION_VARIABLE
 from .readiness import Readiness
-from .sdnotify import NOTIFY_SOCKET, OURS_ALONE, Notifier
+from .sdnotify import NOTIFY_SOCKET, Notifier
 from .status import StatusFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from .environment import Environment
     from .listeners import Listeners
     from .machine import Action, Event, State
     from .settings import Settings
@@ -32,14 +32,24 @@ class _Child:
         self.readiness = readiness
 
 
-class _Flags:
-    """Signals that came in. A flag and not a queue: any number of HUPs is one restart more."""
+class Caught:
+    """Signals that came in. A flag and not a queue: any number of HUPs is one restart more.
+
+    The flags are set by Python-level handlers and not read from the wake-up pipe, so that a pipe
+    that is full of HUPs never loses a TERM.
+    """
 
     def __init__(self) -> None:
         self.stop = ""  # the first of TERM and INT
         self.hup = False
 
-    def catch(self, number: int, _frame: object) -> None:
+    def install(self) -> None:
+        """Begin to catch: before there is a pid file or a socket that someone could go by."""
+        for number in (signals.HUP, signals.INT, signals.TERM):
+            signals.catch(number, self._catch)
+        signals.unblock_all()
+
+    def _catch(self, number: int, _frame: object) -> None:
         if number == signals.HUP:
             self.hup = True
         elif not self.stop:
@@ -47,38 +57,33 @@ class _Flags:
 
 
 class SuperDaemon:
-    """One server: its listeners, its generations, and those who ask about them.
-
-    `environment` is the one it was started with; `variables` those of the command line.
-    """
+    """One server: its listeners, its generations, and those who ask about them."""
 
     def __init__(
         self,
         chosen: Settings,
         listeners: Listeners,
-        environment: Mapping[str, str],
-        variables: Mapping[str, str],
+        environment: Environment,
+        notifier: Notifier,
+        caught: Caught,
     ) -> None:
         self._clock: Callable[[], float] = time.monotonic
         self._jitter: Callable[[], float] = _random
         self._spawn: Callable[[effects.Program, Mapping[str, str]], int] = effects.spawn
         self._program = effects.Program(chosen.command, chosen.directory)
         self._listeners = listeners
-        self._notifier = Notifier(environment)
-        kept = {name: value for name, value in environment.items() if name not in OURS_ALONE}
-        self._started_with = {**kept, **variables}
-        self._environment: dict[str, str] = {}
-        self._complaint = ""
-        self._policy = chosen.policy
-        self._state = machine.State(self._read_environment())
+        self._environment = environment
+        self._notifier = notifier
+        self._caught = caught
+        self._state = machine.State(environment.policy)
         self._status = StatusFile(chosen.status_file) if chosen.status_file else None
         self._children: dict[int, _Child] = {}
         self._watched: dict[int, Callable[[], None]] = {}
+        self._deaths: list[Event] = []
         self._events: list[Event] = []
         self._summary = ""
         self._over = False
         self._epoll = select.epoll()
-        self._flags = _Flags()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._watch(self._wake_read, self._drain_wakeups)
         self._control: ControlServer | None = None
@@ -91,22 +96,13 @@ class SuperDaemon:
 
     def run(self) -> int:
         """Serve until a stop was asked and all generations are gone; return the exit status."""
-        for number in (signals.HUP, signals.INT, signals.TERM):
-            signals.catch(number, self._flags.catch)
         signals.wake(self._wake_write)
-        signals.unblock_all()
         self._feed(machine.Boot())
-        while not self._over:
+        while True:
+            self._take_in()  # first: a signal may have come in before the wake-up fd was set
+            if self._over:
+                return 0
             self._wait()
-            self._take_stop()
-            self._take_environment()
-            while self._events:
-                self._feed(self._events.pop(0))
-            if self._flags.hup:
-                self._flags.hup = False
-                self._feed(machine.RestartAsked("HUP"))
-            self._feed(machine.Tick())
-        return 0
 
     def close(self) -> None:
         """Remove the control socket and the status file."""
@@ -117,11 +113,8 @@ class SuperDaemon:
 
     def _wait(self) -> None:
         """Wait for anything; without a deadline there is no wake-up at all."""
-        if self._flags.stop or self._flags.hup:
-            timeout = 0.0
-        else:
-            due = machine.deadline(self._state)
-            timeout = -1.0 if due is None else max(0.0, due - self._clock())
+        due = machine.deadline(self._state)
+        timeout = None if due is None else max(0.0, due - self._clock())
         for fd, _mask in self._epoll.poll(timeout):
             callback = self._watched.get(fd)
             if callback:
@@ -144,34 +137,26 @@ class SuperDaemon:
 
     # What comes in
 
-    def _take_stop(self) -> None:
-        if self._flags.stop and not self._state.stopping:
-            self._feed(machine.StopAsked(self._flags.stop))
+    def _take_in(self) -> None:
+        """Give the machine all that has happened.
 
-    def _take_environment(self) -> None:
-        policy = self._read_environment()
-        if policy != self._state.policy:
-            self._feed(machine.PolicyRead(policy))
-
-    def _read_environment(self) -> machine.Policy:
-        """Read the envdir again; a wrong value in it is said once, and the last policy stays."""
-        environment = self._started_with
-        directory = environment.get(settings.ENVDIR, "")
-        complaint = ""
-        try:
-            if directory:
-                environment = {**environment, **envdir.read(directory)}
-            environment = settings.complete(environment)
-            self._policy = settings.policy_in(self._policy, environment)
-            self._environment = environment
-        except (OSError, FatalError) as error:
-            if not self._environment:
-                raise
-            complaint = f"the environment stays as it was: {error}"
-        if complaint and complaint != self._complaint:
-            effects.say(complaint)
-        self._complaint = complaint
-        return self._policy
+        A stop goes first. Deaths go before all that could make a dead generation the serving one.
+        """
+        if self._caught.stop and not self._state.stopping:
+            self._feed(machine.StopAsked(self._caught.stop))
+        while self._deaths:
+            self._feed(self._deaths.pop(0))
+        complaint = self._environment.refresh()
+        if complaint:
+            effects.say(f"the environment stays as it was: {complaint}")
+        if self._environment.policy != self._state.policy:
+            self._feed(machine.PolicyRead(self._environment.policy))
+        while self._events:
+            self._feed(self._events.pop(0))
+        if self._caught.hup:
+            self._caught.hup = False
+            self._feed(machine.RestartAsked("HUP"))
+        self._feed(machine.Tick())
 
     def _heard(self, number: int) -> None:
         child = self._children.get(number)
@@ -185,9 +170,8 @@ class SuperDaemon:
         pid, status = os.waitpid(child.pid, os.WNOHANG)
         if pid == 0:
             return
-        self._heard(number)  # its last words may not have been read yet
         self._release(number)
-        self._events.append(machine.Died(number, status))
+        self._deaths.append(machine.Died(number, status))
 
     def _release(self, number: int) -> None:
         child = self._children.pop(number)
@@ -237,23 +221,28 @@ class SuperDaemon:
 
     def _start(self, number: int) -> Event:
         """Fork a generation; whatever is short (processes, fds, memory), it is one attempt lost."""
-        readiness: Readiness | None = None
+        pid = 0
         try:
             readiness = Readiness()
+        except OSError as error:
+            return machine.SpawnFailed(number, f"no notify socket: {error.strerror}")
+        try:
             pid = self._spawn(
                 self._program,
                 {
-                    **self._environment,
+                    **self._environment.variables,
                     **self._listeners.variables(),
                     GENERATION_VARIABLE: str(number),
                     NOTIFY_SOCKET: readiness.address,
                 },
             )
+            pidfd = os.pidfd_open(pid)
         except OSError as error:
-            if readiness:
-                readiness.close()
-            return machine.SpawnFailed(number, error.strerror or str(error))
-        pidfd = os.pidfd_open(pid)
+            readiness.close()
+            if pid:  # no process that can't be watched may live
+                os.kill(pid, signals.KILL)
+                os.waitpid(pid, 0)
+            return machine.SpawnFailed(number, f"fork failed: {error.strerror}")
         self._children[number] = _Child(pid, pidfd, readiness)
         self._watch(readiness.fileno(), lambda: self._heard(number))
         self._watch(pidfd, lambda: self._died(number))

@@ -383,7 +383,7 @@ class _Step:
 
     def _told_ready(self, number: int) -> None:
         one = self._find(number)
-        if one is None:
+        if one is None or self.state.policy.readiness == INTERVAL:
             return
         self._set(speaks=True)
         one = self._replace(one.but(told=True))

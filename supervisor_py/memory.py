@@ -109,9 +109,10 @@ def table(readings: Iterable[Reading]) -> str:
         for one in readings
     ]
     widths = [max(len(row[at]) for row in rows) for at in range(len(_COLUMNS))]
-    lines = (
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows
-    )
+    lines = []
+    for row in rows:
+        cells = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        lines.append("  ".join(cells))
     return "\n".join(lines)
 
 

@@ -68,8 +68,8 @@ class StatusFile:
     def write(self, generations: Iterable[tuple[int, int]]) -> None:
         """Write (number, pid) pairs if they have changed; raises OSError and tries again later."""
         content = "".join(f"{number}:{pid}\n" for number, pid in generations)
-        if content == self._written:
-            return
+        if content == (self._written or ""):
+            return  # nor is a first file written before there is a generation to tell of
         temporary = f"{self._path}.{os.getpid()}"
         try:
             with open(temporary, "wb") as file:
