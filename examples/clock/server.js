@@ -3,6 +3,9 @@
 // without losing a request.
 
 const http = require('http');
+const net = require('net');
+
+const LINGER_MS = 2000;
 
 const generation = process.env.SERVER_STARTER_GENERATION || 'none';
 
@@ -14,6 +17,7 @@ function inheritedDescriptors() {
     .map((item) => Number(item.slice(item.lastIndexOf('=') + 1)));
 }
 
+const servers = [];
 let draining = false;
 
 function answer(request, response) {
@@ -37,15 +41,24 @@ function answer(request, response) {
   setTimeout(() => response.end('done\n'), seconds * 1000);
 }
 
+process.on('SIGTERM', () => {
+  if (draining) return;
+  draining = true;
+  for (const server of servers) {
+    // Stop accepting, as net.Server does it: http.Server.close() would also cut idle connections,
+    // on which a request may be on its way. They get LINGER_MS, and "Connection: close".
+    net.Server.prototype.close.call(server);
+    setTimeout(() => server.closeIdleConnections(), LINGER_MS).unref();
+  }
+});
+
 const descriptors = inheritedDescriptors();
 if (descriptors.length === 0) {
   console.error('clock: no sockets: run it as start_server --port=8080 -- node server.js');
   process.exit(1);
 }
-const servers = descriptors.map((fd) => http.createServer(answer).listen({ fd }));
-
-process.on('SIGTERM', () => {
-  if (draining) return;
-  draining = true;
-  for (const server of servers) server.close(); // idle connections too; the process ends by itself
-});
+for (const fd of descriptors) {
+  const server = http.createServer(answer);
+  server.listen({ fd }, () => console.log(`clock: generation ${generation} listens on fd ${fd}`));
+  servers.push(server);
+}

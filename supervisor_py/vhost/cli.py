@@ -1,43 +1,51 @@
 """vhost_server POOL.toml: many WSGI apps served by the processes of one."""
 
 import argparse
+import contextlib
 import gc
 import os
 import sys
-from collections.abc import Sequence
-from typing import TextIO, cast
+from collections.abc import Callable, Sequence
 
 from .. import handoff
-from . import directory, environment, errors, loader, notify, pool, threads
+from ..sdnotify import OURS_ALONE, Notifier
+from . import directory, environment, errors, loader, pool, threads
 from .dispatcher import Dispatcher
-
-SERVER_VARIABLES = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve a pool until SIGTERM; returns 1, with the reason on stderr, if it can't be served."""
-    options = _parser().parse_args(arguments)
-    tell = notify.notifier(os.environ)
-    try:
-        _serve(options.pool, options.bind, tell)
-    except (
-        pool.PoolError,
-        loader.LoadError,
-        directory.DirectoryError,
-        handoff.HandoffError,
-        UsageError,
-    ) as error:
-        sys.stderr.write(f"vhost_server: {error}\n")
-        tell(f"STATUS={str(error).splitlines()[0]}")
-        return 1
-    return 0
 
 
 class UsageError(ValueError):
     """There is nothing to listen on, or too much."""
 
 
-def _serve(path: str, bind: Sequence[str], tell: notify.Notify) -> None:
+CAN_NOT_SERVE = (
+    pool.PoolError,
+    loader.LoadError,
+    directory.DirectoryError,
+    handoff.HandoffError,
+    UsageError,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve a pool until SIGTERM; returns 1, with the reason on stderr, if it can't be served."""
+    options = _parser().parse_args(arguments)
+    notifier = Notifier(os.environ)
+
+    def tell(state: str) -> None:
+        # A super-daemon that has gone is no reason to stop serving.
+        with contextlib.suppress(OSError):
+            notifier.send(state)
+
+    try:
+        _serve(options.pool, options.bind, tell)
+    except CAN_NOT_SERVE as error:
+        sys.stderr.write(f"vhost_server: {error}\n")
+        tell(f"STATUS={str(error).splitlines()[0]}")
+        return 1
+    return 0
+
+
+def _serve(path: str, bind: Sequence[str], tell: Callable[[str], None]) -> None:
     settings = pool.read(path)
     descriptors = [socket.fd for socket in handoff.inherited(os.environ, os.getpid())]
     if bool(descriptors) == bool(bind):
@@ -46,10 +54,10 @@ def _serve(path: str, bind: Sequence[str], tell: notify.Notify) -> None:
             if bind
             else "no sockets: run it under start_server, or with --bind=ADDRESS to try it out"
         )
-    for name in SERVER_VARIABLES:
+    # gunicorn would take them for its own, and say READY=1 before a worker runs.
+    for name in OURS_ALONE:
         os.environ.pop(name, None)
     directory.check()
-    cast(TextIO, sys.stdout).reconfigure(line_buffering=True)  # type: ignore[attr-defined]
     # Off until all is loaded and frozen: a collection would leave gaps for the workers to fill.
     gc.disable()
     from . import server  # noqa: PLC0415  # gunicorn takes part in what is loaded with gc off
@@ -58,7 +66,8 @@ def _serve(path: str, bind: Sequence[str], tell: notify.Notify) -> None:
     threads.install()
     errors.install()
     apps = loader.load(settings)
-    server.serve(settings, Dispatcher(apps), descriptors=descriptors, bind=bind, notify=tell)
+    sys.stdout.flush()  # or every worker would write what the apps have printed
+    server.serve(settings, Dispatcher(apps), descriptors=descriptors, bind=bind, tell=tell)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -145,7 +145,8 @@ def _load(app: App, ctx: AppContext, neighbours: Sequence[AppContext]) -> Loaded
     # An app's module may raise anything, and SystemExit comes from scripts taken for modules.
     except (Exception, SystemExit) as error:
         raise LoadError(
-            f"the app {app.name} can't be loaded: import of {app.module} from {ctx.root} failed:\n"
+            f"the app {app.name} can't be loaded: import of {app.module} from {ctx.root} failed:"
+            f" {type(error).__name__}: {error}\n"
             + "".join(traceback.format_exception(error)).rstrip()
         ) from error
     place = f"{app.module}:{app.attribute}"

@@ -11,19 +11,18 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-import gunicorn.arbiter  # type: ignore[import-untyped]
-import gunicorn.sock  # type: ignore[import-untyped]
-from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
-from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
+import gunicorn.arbiter
+import gunicorn.sock
+from gunicorn.app.base import BaseApplication
+from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from . import context
 from .loader import WSGIApplication
-from .notify import Notify
 from .pool import Pool
 
 KEEPALIVE_SECONDS = 2
@@ -174,9 +173,11 @@ def _readable(client: socket.socket) -> bool:
 class Arbiter(gunicorn.arbiter.Arbiter):  # type: ignore[misc]
     """gunicorn's arbiter, which says when all serve, and replaces a worker before it has gone."""
 
-    def __init__(self, application: "Application", descriptors: Sequence[int], ready: Any) -> None:
+    def __init__(
+        self, application: "Application", descriptors: Sequence[int], ready: Callable[[], None]
+    ) -> None:
         self._descriptors = descriptors
-        self._ready = ready
+        self._ready: Callable[[], None] | None = ready
         super().__init__(application)
 
     def start(self) -> None:
@@ -264,16 +265,16 @@ def serve(
     *,
     descriptors: Sequence[int],
     bind: Sequence[str],
-    notify: Notify,
+    tell: Callable[[str], None],
 ) -> None:
     """Serve until SIGTERM, then finish what runs; leaves by SystemExit.
 
     `descriptors` are inherited listening sockets, left in place at the end; else `bind` has
-    gunicorn's addresses (host:port, unix:path) of sockets to make.
+    gunicorn's addresses (host:port, unix:path) of sockets to make. `tell` sends sd_notify's lines.
     """
 
     def ready() -> None:
         names = ", ".join(app.name for app in pool.apps)
-        notify(f"READY=1\nSTATUS=serves {names}: {pool.workers} workers of {pool.threads} threads")
+        tell(f"READY=1\nSTATUS=serves {names}: {pool.workers} workers of {pool.threads} threads")
 
     Arbiter(Application(pool, application, bind), descriptors, ready).run()

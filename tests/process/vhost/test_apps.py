@@ -1,0 +1,217 @@
+"""What an app sees of the process it shares: two small apps that tell, through one server."""
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .harness import Connection, Reply, Server, Sockets, get, running
+
+NAMES = ("left", "right")
+APP = """
+import json, os, sys, threading, time
+from pathlib import Path
+
+def read():
+    return Path("name.txt").read_text()
+
+LOADED = {{"cwd": os.getcwd(), "colour": os.environ["COLOUR"], "file": read()}}
+os.environ["SET_AT_LOAD"] = "{name}"
+ONLY = "ONLY_{upper}"
+
+def see():
+    return {{
+        "cwd": os.getcwd(),
+        "colour": os.getenv("COLOUR"),
+        "file": read(),
+        "set_at_load": os.environ.get("SET_AT_LOAD"),
+        "neighbours": [key for key in os.environ if key.startswith("ONLY_") and key != ONLY],
+        "notify": "NOTIFY_SOCKET" in os.environ,
+        "generation": os.environ["SERVER_STARTER_GENERATION"],
+        "pid": os.getpid(),
+    }}
+
+def application(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/fail":
+        raise RuntimeError("{name} has failed")
+    if path == "/errors":
+        environ["wsgi.errors"].write("to wsgi.errors\\nin two lines\\n")
+        print("to stderr", file=sys.stderr)
+    start_response("200 OK", [("Content-Type", "application/json")])
+    if path == "/loaded":
+        return [json.dumps(LOADED).encode()]
+    if path == "/late":
+        import {name}_late
+        return [json.dumps({{"late": {name}_late.VALUE}}).encode()]
+    if path == "/clash":
+        try:
+            import late_clash
+        except ImportError as error:
+            return [json.dumps({{"error": str(error)}}).encode()]
+        return [json.dumps({{"late": late_clash.VALUE}}).encode()]
+    if path == "/stream":
+        return stream()
+    if path == "/thread":
+        seen = []
+        def look():
+            for _ in range(20):
+                seen.append(see())
+                time.sleep(0.02)
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+        return [json.dumps(seen).encode()]
+    return [json.dumps(see()).encode()]
+
+def stream():
+    for _ in range(30):
+        yield json.dumps(see()).encode() + b"\\n"
+        time.sleep(0.01)
+"""
+
+
+def write_app(folder: Path, name: str) -> None:
+    folder.mkdir(parents=True)
+    (folder / f"{name}.py").write_text(APP.format(name=name, upper=name.upper()))
+    (folder / f"{name}_late.py").write_text(f"VALUE = 'late {name}'")
+    (folder / "late_clash.py").write_text(f"VALUE = '{name}'")
+    (folder / "name.txt").write_text(name)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("apps")
+    pool = '[pool]\nname = "two"\nworkers = 1\nthreads = 8\n'
+    for name in NAMES:
+        write_app(folder / name / "first", name)
+        (folder / name / "current").symlink_to("first")
+        pool += (
+            f'[[apps]]\nname = "{name}"\nhosts = ["{name}.test"]\nwsgi = "{name}:application"\n'
+            f'directory = "{name}/current"\n'
+            f'environment = {{ COLOUR = "{name}ish", ONLY_{name.upper()} = "1" }}\n'
+        )
+    (folder / "two.toml").write_text(pool)
+    with Sockets(folder) as sockets, running(folder / "two.toml", sockets) as started:
+        yield started
+
+
+def ask(server: Server, name: str, path: str = "/") -> Any:
+    return json.loads(get(server.sockets.path, f"{name}.test", path).body)
+
+
+def is_at_home(seen: dict[str, Any], server: Server, name: str) -> bool:
+    return {key: seen[key] for key in ("cwd", "colour", "file", "set_at_load", "neighbours")} == {
+        "cwd": str(server.sockets.folder / name / "first"),
+        "colour": f"{name}ish",
+        "file": name,
+        "set_at_load": name,
+        "neighbours": [],
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_app_is_loaded_in_its_directory_with_its_environment(server: Server, name: str) -> None:
+    assert ask(server, name, "/loaded") == {
+        "cwd": str(server.sockets.folder / name / "first"),
+        "colour": f"{name}ish",
+        "file": name,
+    }
+
+
+def test_requests_in_threads_at_once_each_see_their_own_app(server: Server) -> None:
+    wrong: list[Any] = []
+
+    def client(name: str, path: str) -> None:
+        for _ in range(3):
+            body = get(server.sockets.path, f"{name}.test", path).body
+            lines = json.loads(body) if path == "/thread" else map(json.loads, body.splitlines())
+            wrong.extend(seen for seen in lines if not is_at_home(seen, server, name))
+
+    threads = [
+        threading.Thread(target=client, args=(name, path))
+        for name in NAMES
+        for path in ("/stream", "/stream", "/thread", "/")
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_the_generation_is_visible_and_the_notify_socket_is_not(server: Server) -> None:
+    seen = ask(server, "left")
+    assert (seen["generation"], seen["notify"]) == ("1", False)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_import_inside_a_request_comes_from_the_apps_directory(
+    server: Server, name: str
+) -> None:
+    assert ask(server, name, "/late") == {"late": f"late {name}"}
+
+
+def test_a_late_import_of_a_module_that_two_apps_have_never_gets_the_neighbours(
+    server: Server,
+) -> None:
+    for name in NAMES:
+        error = ask(server, name, "/clash")["error"]
+        assert 'the module "late_clash" clashes' in error
+        assert all(f"{other}/first/late_clash.py" in error for other in NAMES)
+
+
+def test_a_switched_symlink_does_not_mix_releases(server: Server) -> None:
+    folder = server.sockets.folder / "left"
+    (folder / "second").mkdir()
+    (folder / "second" / "name.txt").write_text("second")
+    (folder / "new").symlink_to("second")
+    (folder / "new").rename(folder / "current")
+    try:
+        assert is_at_home(ask(server, "left"), server, "left")
+    finally:
+        (folder / "new").symlink_to("first")
+        (folder / "new").rename(folder / "current")
+
+
+def raw(server: Server, request: bytes) -> bytes:
+    with contextlib.closing(Connection(server.sockets.path)) as connection:
+        connection.connect()
+        connection.sock.sendall(request)
+        return b"".join(iter(lambda: connection.sock.recv(4096), b""))
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        (b"Host: LEFT.test.:8080", b"200 OK"),
+        (b"Host: other.test", b"421 Misdirected Request"),
+        (b"Host: test", b"421 Misdirected Request"),
+        (b"Host: left.test\r\nHost: right.test", b"400 Bad Request"),
+        (b"Host: left.test\r\nHost: left.test", b"400 Bad Request"),
+        (b"Host: left.test, right.test", b"400 Bad Request"),
+        (b"Host: left.test/", b"400 Bad Request"),
+        (b"Host:", b"400 Bad Request"),
+        (b"X-No-Host: 1", b"400 Bad Request"),
+    ],
+)
+def test_the_host_header_decides_and_nonsense_reaches_no_app(
+    server: Server, headers: bytes, status: bytes
+) -> None:
+    answer = raw(server, b"GET / HTTP/1.1\r\nConnection: close\r\n" + headers + b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 " + status + b"\r\n")
+    assert (b'"set_at_load": "left"' in answer) == (status == b"200 OK")
+
+
+def test_a_failing_app_answers_500_and_its_error_lines_carry_its_name(server: Server) -> None:
+    reply: Reply = get(server.sockets.path, "right.test", "/fail")
+    assert reply.status == 500
+    get(server.sockets.path, "left.test", "/errors")
+    log = server.log.read_text().splitlines()
+    assert "right: RuntimeError: right has failed" in log
+    assert {"left: to wsgi.errors", "left: in two lines", "left: to stderr"} <= set(log)
+    assert is_at_home(ask(server, "left"), server, "left")

@@ -1,0 +1,80 @@
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from .harness import (
+    EXAMPLES,
+    Connection,
+    Load,
+    Server,
+    Sockets,
+    restart_under_load,
+    running,
+    vhost_server,
+)
+
+HOST = "motd.test"
+CLOCK = ("node", EXAMPLES / "clock" / "server.js")
+GENERATIONS = 20
+# Of a request that is not slow by itself: a queue behind a dying worker would cost a second.
+SLOWEST_SECONDS = 0.8
+
+
+def load_on(sockets: Sockets) -> Load:
+    load = Load()
+    for address in (sockets.path, sockets.port):
+        load.new_connections(address, HOST)
+        for think in (0.001, 0.3, 1.2):
+            load.keep_alive(address, HOST, think)
+    load.slow(sockets.path, HOST, 3.0)
+    return load
+
+
+def test_twenty_generations_under_load_lose_no_request(
+    motd_pool: Callable[..., Path], sockets: Sockets
+) -> None:
+    pool = motd_pool()
+    load = load_on(sockets)
+    restart_under_load(lambda n: vhost_server(pool, sockets, n), GENERATIONS, load)
+    assert load.failures == []
+    assert len({name.split("/")[0] for name in load.seen}) == GENERATIONS
+    assert min(load.done["new"], load.done["keep-alive"]) > 10 * GENERATIONS
+    assert load.done["slow"] >= 2
+    assert load.slowest < SLOWEST_SECONDS
+
+
+def test_recycled_workers_lose_no_request(motd_pool: Callable[..., Path], sockets: Sockets) -> None:
+    load = load_on(sockets)
+    with running(motd_pool(max_requests=50), sockets) as server:
+        with load:
+            time.sleep(6)
+        assert server.stop() == 0
+    assert load.failures == []
+    assert len(load.seen) > 10, "that many workers have served"
+    assert load.slowest < SLOWEST_SECONDS
+
+
+def test_the_clock_loses_no_request_when_restarted(sockets: Sockets) -> None:
+    def start(generation: int) -> Server:
+        last = sockets.fds[-1]
+        said = f"generation {generation} listens on fd {last}"
+        return Server(CLOCK, sockets, generation, ready=said)
+
+    load = load_on(sockets)
+    restart_under_load(start, 6, load)
+    assert load.failures == []
+    assert len({name.split("/")[0] for name in load.seen}) == 6
+
+
+def test_the_clock_finishes_what_runs_when_told_to_end_twice(sockets: Sockets) -> None:
+    server = Server(CLOCK, sockets, ready="listens on fd")
+    server.wait_ready()
+    with contextlib.closing(Connection(sockets.path)) as client:
+        client.request("GET", "/slow?seconds=1", headers={"Host": HOST})
+        response = client.getresponse()
+        server.process.terminate()
+        time.sleep(0.2)
+        server.process.terminate()
+        assert response.read().endswith(b"done\n")
+    assert server.wait(10) == 0

@@ -1,0 +1,331 @@
+"""How vhost_server starts, refuses to start, says that it is ready, and ends."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .harness import (
+    COMMAND,
+    EXAMPLES,
+    ROOT,
+    Connection,
+    Server,
+    Sockets,
+    get,
+    running,
+    vhost_server,
+)
+
+HOST = "motd.test"
+ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+GOOD_APP = (
+    "def application(environ, start_response):\n    start_response('200 OK', [])\n    return []\n"
+)
+
+
+def pool_of(folder: Path, **sources: str) -> Path:
+    """Write apps of one module each, `wsgi_NAME.py`, and their pool."""
+    text = '[pool]\nname = "test"\nworkers = 1\n'
+    for name, source in sources.items():
+        (folder / name).mkdir()
+        (folder / name / f"wsgi_{name}.py").write_text(source)
+        text += (
+            f'[[apps]]\nname = "{name}"\nhosts = ["{name}.test"]\ndirectory = "{name}"\n'
+            f'wsgi = "wsgi_{name}:application"\n'
+        )
+    path = folder / "test.toml"
+    path.write_text(text)
+    return path
+
+
+def refusal(pool: Path, sockets: Sockets) -> str:
+    """Return what a server says that doesn't start; it must not have said READY=1."""
+    server = vhost_server(pool, sockets)
+    assert server.process.wait(20) == 1
+    server.read_notifications()
+    assert not server.is_ready()
+    status = [line for line in "\n".join(server.said).splitlines() if line.startswith("STATUS=")]
+    assert status == [f"STATUS={server.log.read_text().splitlines()[0][len('vhost_server: ') :]}"]
+    server.wait(1)
+    return server.log.read_text()
+
+
+def test_an_app_that_fails_to_import_is_named_with_its_traceback(
+    tmp_path: Path, sockets: Sockets
+) -> None:
+    pool = pool_of(tmp_path, fine=GOOD_APP, broken="import math\n\nraise KeyError('no setting')\n")
+    said = refusal(pool, sockets)
+    assert "the app broken can't be loaded: import of wsgi_broken" in said
+    assert "KeyError: 'no setting'" in said.splitlines()[0]
+    assert f'File "{tmp_path}/broken/wsgi_broken.py", line 3, in <module>' in said
+
+
+def test_an_app_that_exits_on_import_is_named(tmp_path: Path, sockets: Sockets) -> None:
+    assert "the app a can't be loaded" in refusal(pool_of(tmp_path, a="raise SystemExit"), sockets)
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [("app = 1", "has no 'application'"), ("application = 1", "1 can't be called")],
+)
+def test_a_missing_or_uncallable_wsgi_object_is_named(
+    tmp_path: Path, sockets: Sockets, source: str, reason: str
+) -> None:
+    said = refusal(pool_of(tmp_path, a=source), sockets)
+    assert "the app a can't be loaded: wsgi_a:application is not" in said
+    assert reason in said
+
+
+def test_a_missing_directory_is_named(tmp_path: Path, sockets: Sockets) -> None:
+    pool = pool_of(tmp_path, a=GOOD_APP)
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert f"its directory {tmp_path}/a: No such file or directory" in refusal(pool, sockets)
+
+
+def test_modules_that_clash_are_refused_with_the_places_and_the_way_out(
+    tmp_path: Path, sockets: Sockets
+) -> None:
+    pool = pool_of(tmp_path, a="import config\n" + GOOD_APP, b="import config\n" + GOOD_APP)
+    for name in "ab":
+        (tmp_path / name / "config.py").write_text("")
+    said = refusal(pool, sockets)
+    assert (
+        f'the module "config" clashes: the app a has it at {tmp_path}/a/config.py, and the app b'
+        f" has another at {tmp_path}/b/config.py; apps of one pool share their modules, so rename"
+        " one of the two (or put it into a package), or move an app to another pool"
+    ) in said
+
+
+def test_an_app_module_hidden_by_an_installed_one_is_refused(
+    tmp_path: Path, sockets: Sockets
+) -> None:
+    pool = pool_of(tmp_path, a="import flask\n" + GOOD_APP, b="import flask\n" + GOOD_APP)
+    (tmp_path / "b" / "flask.py").write_text("")
+    said = refusal(pool, sockets)
+    assert 'the module "flask" clashes: the virtualenv has it at ' in said
+    assert f"the app b has another at {tmp_path}/b/flask.py" in said
+
+
+def test_an_app_never_gets_a_neighbours_module_for_its_own(
+    tmp_path: Path, sockets: Sockets
+) -> None:
+    pool = pool_of(tmp_path, a=GOOD_APP, b=GOOD_APP)
+    pool.write_text(pool.read_text().replace("wsgi_b:", "wsgi_a:"))
+    said = refusal(pool, sockets)
+    assert f"there is no module wsgi_a in {tmp_path}/b (the one of the app a is not its own" in said
+
+
+def test_files_that_nobody_imports_do_not_clash(tmp_path: Path, sockets: Sockets) -> None:
+    pool = pool_of(tmp_path, a=GOOD_APP, b=GOOD_APP)
+    for name in "ab":
+        (tmp_path / name / "setup.py").write_text("")
+        (tmp_path / name / "static").mkdir()
+    with running(pool, sockets):
+        assert [get(sockets.path, f"{name}.test").status for name in "ab"] == [200, 200]
+
+
+def test_problems_of_the_pool_file_are_all_told(tmp_path: Path, sockets: Sockets) -> None:
+    pool = pool_of(tmp_path, a=GOOD_APP)
+    pool.write_text(pool.read_text().replace("workers = 1", "workers = 0\nthread = 2"))
+    said = refusal(pool, sockets)
+    assert f"{pool}: pool.thread: unknown key (allowed: name, workers, threads, max_r" in said
+    assert f"{pool}: pool.workers: 0 is not a whole number from 1 to 64" in said
+
+
+def test_ready_is_said_once_when_every_worker_serves_and_names_the_apps(
+    motd_pool: Callable[..., Path], sockets: Sockets
+) -> None:
+    # With a boot of 0.5 s per worker, whoever says READY=1 early is seen to.
+    pool = motd_pool(workers=3, threads=2)
+    slow_fork = pool.parent / "slow" / "slow.py"
+    slow_fork.parent.mkdir()
+    slow_fork.write_text(
+        "import os, time\nos.register_at_fork(after_in_child=lambda: time.sleep(0.5))\n" + GOOD_APP
+    )
+    with pool.open("a") as file:
+        file.write('[[apps]]\nname="slow"\nhosts=["s.test"]\ndirectory="slow"\n')
+        file.write('wsgi="slow:application"\n')
+    server = vhost_server(pool, sockets)
+    try:
+        while len(server.workers()) < 3:
+            time.sleep(0.01)
+        server.read_notifications()
+        assert server.said == []
+        server.wait_ready()
+        assert server.said == ["READY=1\nSTATUS=serves motd, slow: 3 workers of 2 threads"]
+        time.sleep(1.5)
+        server.read_notifications()
+        assert len(server.said) == 1
+    finally:
+        assert server.stop() == 0
+
+
+def test_a_worker_told_to_end_while_it_starts_ends(tmp_path: Path, sockets: Sockets) -> None:
+    source = "import os, time\nos.register_at_fork(after_in_child=lambda: time.sleep(1))\n"
+    server = vhost_server(pool_of(tmp_path, a=source + GOOD_APP), sockets)
+    while not server.workers():
+        time.sleep(0.01)
+    began = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - began < 5
+
+
+def test_inherited_sockets_outlive_the_server(
+    motd_pool: Callable[..., Path], sockets: Sockets
+) -> None:
+    with running(motd_pool(), sockets):
+        assert get(sockets.path, HOST).status == get(sockets.port, HOST).status == 200
+    assert Path(sockets.path).is_socket()
+    with running(motd_pool(), sockets):
+        assert get(sockets.path, HOST).status == 200
+
+
+def test_systemds_listen_fds_are_taken_and_left_in_place(
+    motd_pool: Callable[..., Path], sockets: Sockets
+) -> None:
+    hand_over = (
+        f"import os, sys; os.dup2({sockets.fds[0]}, 3); "
+        "os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid())); "
+        "os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", hand_over, *COMMAND, str(motd_pool())],
+        env=ENVIRONMENT,
+        pass_fds=sockets.fds,
+    )
+    try:
+        assert get(sockets.path, HOST).status == 200
+    finally:
+        process.terminate()
+        assert process.wait(10) == 0
+    assert Path(sockets.path).is_socket()
+
+
+def test_by_hand_it_binds_and_cleans_up(motd_pool: Callable[..., Path], tmp_path: Path) -> None:
+    path = tmp_path / "hand.sock"
+    command = [*COMMAND, str(motd_pool()), f"--bind=unix:{path}"]
+    process = subprocess.Popen(command, env=ENVIRONMENT)
+    try:
+        deadline = time.monotonic() + 20
+        while not path.is_socket():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(0.1)  # between bind and listen
+        assert get(str(path), HOST).status == 200
+    finally:
+        process.terminate()
+        assert process.wait(10) == 0
+    assert not path.exists()
+
+
+def test_without_sockets_it_says_what_to_do(motd_pool: Callable[..., Path]) -> None:
+    done = subprocess.run(
+        [*COMMAND, motd_pool()], env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "run it under start_server, or with --bind=ADDRESS" in done.stderr
+
+
+def test_a_killed_worker_is_replaced(motd_pool: Callable[..., Path], sockets: Sockets) -> None:
+    with running(motd_pool(), sockets) as server:
+        before = server.workers()
+        os.kill(before[0], signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while before[0] in (now := server.workers()) or len(now) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert get(sockets.path, HOST).status == 200
+
+
+def test_workers_without_their_arbiter_finish_what_runs_and_end(
+    motd_pool: Callable[..., Path], sockets: Sockets
+) -> None:
+    server = vhost_server(motd_pool(), sockets)
+    server.wait_ready()
+    workers = server.workers()
+    with (
+        contextlib.closing(Connection(sockets.path)) as slow,
+        contextlib.closing(Connection(sockets.path)) as kept,
+    ):
+        slow.request("GET", "/slow?seconds=3", headers={"Host": HOST})
+        response = slow.getresponse()
+        assert kept.ask(HOST).headers["Connection"] == "keep-alive"
+        server.process.kill()
+        server.wait(5)
+        deadline = time.monotonic() + 5
+        while kept.ask(HOST).headers["Connection"] != "close":
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert response.read().endswith(b"done\n")
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < deadline + 5
+        time.sleep(0.05)
+
+
+def seconds_for(server: Server, requests: int) -> float:
+    began = time.monotonic()
+    for _ in range(requests):
+        assert get(server.sockets.path, HOST).status == 200
+    return time.monotonic() - began
+
+
+def test_clients_that_say_nothing_or_never_hang_up_hold_up_nobody(
+    motd_pool: Callable[..., Path], sockets: Sockets
+) -> None:
+    with running(motd_pool(workers=1), sockets) as server, contextlib.ExitStack() as stack:
+        for sent in [b""] * 10 + [b"GET / HTTP/1.0\r\nHost: motd.test\r\n\r\n"] * 10:
+            client = stack.enter_context(socket.socket(socket.AF_UNIX))
+            client.connect(sockets.path)
+            client.sendall(sent)
+        assert seconds_for(server, 10) < 1
+
+
+def test_a_busy_worker_leaves_connections_to_another(
+    motd_pool: Callable[..., Path], sockets: Sockets
+) -> None:
+    with (
+        running(motd_pool(workers=2, threads=1), sockets) as server,
+        contextlib.closing(Connection(sockets.path)) as client,
+    ):
+        client.request("GET", "/slow?seconds=3", headers={"Host": HOST})
+        client.getresponse()
+        assert seconds_for(server, 20) < 1
+
+
+def test_a_drain_answers_kept_alive_connections_and_then_closes_them(
+    motd_pool: Callable[..., Path], sockets: Sockets
+) -> None:
+    server = vhost_server(motd_pool(workers=1), sockets)
+    server.wait_ready()
+    with contextlib.closing(Connection(sockets.path)) as kept:
+        assert kept.ask(HOST).headers["Connection"] == "keep-alive"
+        server.terminate()
+        time.sleep(1)
+        last = kept.ask(HOST)
+        assert (last.status, last.headers["Connection"]) == (200, "close")
+    assert server.wait(5) == 0
+
+
+def test_the_examples_share_their_memory_after_the_fork(tmp_path: Path, sockets: Sockets) -> None:
+    text = (
+        (EXAMPLES / "pool.toml").read_text().replace('directory = "', f'directory = "{EXAMPLES}/')
+    )
+    pool = tmp_path / "examples.toml"
+    pool.write_text(text)
+    with running(pool, sockets) as server:
+        for worker in server.workers():
+            assert shared_part(worker) > 0.75
+
+
+def shared_part(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    size = {key: int(value.split()[0]) for key, value in (line.split(":") for line in lines)}
+    return (size["Shared_Clean"] + size["Shared_Dirty"]) / size["Rss"]
