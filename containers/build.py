@@ -39,7 +39,7 @@ def image(release: str) -> str:
 
 
 def base_image(release: str) -> str:
-    """Name the base that mmdebstrap makes."""
+    """Name the bare Debian that a release's image is built on."""
     return f"localhost/kechi-base:{release}"
 
 
@@ -81,22 +81,34 @@ class Builder:
             _say(f"{image(release)} is current")
             return
         _say(f"{image(release)}: building, base from a {self.base_from}")
-        base = f"docker.io/library/debian:{release}"
-        if self.base_from == "mirror":
-            base = self._made_base(release)
+        if self.base_from == "registry":
+            self._pull_base(release)
+        elif self._key_of(base_image(release)) != self.week:
+            self._make_base(release)
         with tempfile.TemporaryDirectory(prefix="kechi-build-") as context:
             for name in RECIPE:
                 shutil.copy(HERE / name, context)
             Path(context, "host-ca.pem").write_bytes(self.authorities)
             command = [*self.plan.command, "build", *self.plan.build_flags]
-            command += [f"--build-arg=BASE={base}", f"--label={KEY}={key}"]
+            command += [f"--build-arg=BASE={base_image(release)}", f"--label={KEY}={key}"]
             _run([*command, f"--tag={image(release)}", context])
         _say(f"{image(release)}: built in {time.monotonic() - began:.0f} s")
 
-    def _made_base(self, release: str) -> str:
-        base = base_image(release)
-        if self._key_of(base) == self.week:
-            return base
+    def _pull_base(self, release: str) -> None:
+        pulled = f"docker.io/library/debian:{release}"
+        ours = self._key_of(pulled) is None
+        try:
+            _run([*self.plan.command, "pull", pulled])
+        except BuildError as error:
+            raise BuildError(
+                f"{error}\nwithout a registry: sudo make KECHI_BASE_FROM=mirror"
+            ) from error
+        _run([*self.plan.command, "tag", pulled, base_image(release)])
+        if ours:
+            # removes a name only: what was not here before goes away with base_image()
+            _run([*self.plan.command, "rmi", pulled])
+
+    def _make_base(self, release: str) -> None:
         with tempfile.TemporaryDirectory(prefix="kechi-base-", dir="/var/tmp") as directory:
             tar = f"{directory}/base.tar"
             unread = ("man", "locale", "doc", "info")
@@ -106,8 +118,7 @@ class Builder:
                 + ["--dpkgopt=force-unsafe-io", SUITES[release], tar]
             )
             change = f"--change=LABEL {KEY}={self.week}"
-            _run([*self.plan.command, "import", change, tar, base])
-        return base
+            _run([*self.plan.command, "import", change, tar, base_image(release)])
 
     def _key_of(self, name: str) -> str | None:
         template = f'{{{{ index .Config.Labels "{KEY}" }}}}'
@@ -139,6 +150,20 @@ def build(releases: list[str]) -> None:
     builder = Builder(engine.plan(), base_from, time.strftime("%G-W%V"))
     with ThreadPoolExecutor(len(releases)) as pool:
         list(pool.map(builder.build, releases))
+
+
+def remove(plan: engine.Plan) -> list[str]:
+    """Remove all that was built here, and name the images that a container still uses."""
+    labelled = [*plan.command, "images", "--quiet", f"--filter=label={KEY}"]
+    listed = subprocess.run(labelled, capture_output=True, text=True, check=True)
+    names = [*dict.fromkeys(listed.stdout.split()), *map(base_image, SUITES)]
+    kept = []
+    for name in names:
+        command = [*plan.command, "rmi", name]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode and "in use" in done.stderr + done.stdout:
+            kept.append(name)
+    return kept
 
 
 def main() -> int:

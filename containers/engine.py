@@ -110,6 +110,7 @@ def decide(facts: Facts) -> Plan:
         "--privileged",
         "--cgroupns=private",  # without it MemoryMax= is shown, and not enforced, on cgroup v1
         "--systemd=always",
+        "--pids-limit=-1",  # of podman's 2048, systemd would give a unit 307
         f"--stop-signal={STOP_SIGNAL}",
     ]
     if not (facts.sys_resource or facts.rootless or facts.remote):

@@ -1,0 +1,61 @@
+# `make help` lists what there is.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# python3 -m venv is made with this one
+export PYTHON ?= python3
+# molecule's scenario to run, or `all`
+SCENARIO ?= all
+
+# everything that ansible and molecule keep stays in this checkout
+export ANSIBLE_HOME := $(CURDIR)/.ansible
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: help setup host demo demo-clean test lint unit molecule bench clean
+
+help: ## Say what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/stamp ## Make .venv, with the tools that the others here need
+
+.venv/stamp: requirements-dev.txt pyproject.toml scripts/venv
+	@scripts/venv
+
+host:
+	@scripts/host-packages $(firstword $(MAKECMDGOALS))
+
+demo: export KECHI_BEGAN := $(shell date +%s)
+demo: host .venv/stamp ## Start a VPS in a container, put the example sites on it, show them
+	@python -m containers.demo
+
+demo-clean: .venv/stamp ## Remove the demo's container, network and images
+	@python -m containers.demo clean
+
+test: export KECHI_BEGAN := $(shell date +%s)
+test: host ## Run all that CI runs: lint, unit, molecule
+	@$(MAKE) lint
+	@$(MAKE) unit
+	@$(MAKE) molecule
+	@echo "make test: lint, unit and molecule passed in $$(($$(date +%s) - $$KECHI_BEGAN)) s"
+
+lint: .venv/stamp ## Check style and types: ruff, mypy, ansible-lint
+	ruff check .
+	ruff format --check .
+	mypy
+	ansible-lint
+
+unit: .venv/stamp ## Run the tests that need no container
+	pytest
+
+molecule: host .venv/stamp ## Run the scenarios in containers; SCENARIO=default for one
+	@python -m containers.build
+	molecule test $(if $(filter all,$(SCENARIO)),--all,--scenario-name $(SCENARIO)) --no-command-borders
+
+bench: .venv/stamp ## Measure the super-daemon: memory and speed
+	python -m benchmarks.supervisor
+
+clean: ## Remove .venv and all caches; `make demo-clean` first, for the containers
+	rm -rf .venv .ansible .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info build dist
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
