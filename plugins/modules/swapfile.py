@@ -45,6 +45,7 @@ steps:
 
 import os
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -102,7 +103,7 @@ class Swapfile:
     def __init__(self, module: AnsibleModule, path: Path, size_mb: int) -> None:
         self.module, self.path, self.size_mb = module, path, size_mb
 
-    def facts(self) -> dict[str, object]:
+    def facts(self) -> dict[str, Any]:
         """What `plan` asks for."""
         found_size, signed = None, False
         if self.path.exists():

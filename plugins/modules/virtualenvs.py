@@ -59,6 +59,7 @@ filled:
 import hashlib
 import sys
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -80,9 +81,9 @@ def is_of_this_python(path: Path) -> bool:
     return (path / "lib" / f"python3.{sys.version_info.minor}" / "site-packages").is_dir()
 
 
-def fill(module: AnsibleModule, wanted: dict[str, object], mark: str) -> None:
+def fill(module: AnsibleModule, wanted: dict[str, Any], mark: str) -> None:
     """Make or repair one virtualenv; the mark comes last."""
-    path = Path(str(wanted["path"]))
+    path = Path(wanted["path"])
     (path / MARK).unlink(missing_ok=True)
     if not is_of_this_python(path) or not (path / "bin" / "pip").exists():
         module.run_command([PYTHON, "-m", "venv", "--clear", str(path)], check_rc=True)

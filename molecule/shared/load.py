@@ -1,0 +1,139 @@
+"""Continuous load on one address, with the fate of every single request.
+
+Three kinds at once, because a restart can fail each in its own way: a connection for each request,
+connections that are kept, and requests that are under way for seconds. A request that ends in
+anything but a whole response of status 200 is a failure; nothing is retried.
+"""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+TIMEOUT_SECONDS = 30.0
+PAUSE_SECONDS = 0.02  # between two requests of one client: load, not a flood
+
+
+@dataclass(frozen=True)
+class Target:
+    """One URL by its Host, and the kind of client that asks for it again and again."""
+
+    kind: str  # "new", "keep-alive" or "slow"
+    host: str
+    path: str = "/"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The fate of one request; `error` is empty for a whole response of status 200."""
+
+    target: Target
+    started: float  # monotonic seconds
+    seconds: float
+    error: str
+    generation: str
+
+
+@dataclass
+class Report:
+    """Every request of a run."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def of(self, kind: str) -> list[Outcome]:
+        """The outcomes of one kind of client."""
+        return [outcome for outcome in self.outcomes if outcome.target.kind == kind]
+
+    @property
+    def failures(self) -> list[Outcome]:
+        """The requests that were not answered as they should be."""
+        return [outcome for outcome in self.outcomes if outcome.error]
+
+    def generations(self, host: str) -> set[int]:
+        """The generations that answered for a host."""
+        return {int(o.generation) for o in self.outcomes if o.target.host == host and not o.error}
+
+    def __str__(self) -> str:
+        lines = []
+        for kind in sorted({outcome.target.kind for outcome in self.outcomes}):
+            found = self.of(kind)
+            slowest = max(outcome.seconds for outcome in found)
+            failed = sum(1 for outcome in found if outcome.error)
+            lines.append(f"{kind}: {len(found)} requests, {failed} failed, slowest {slowest:.3f} s")
+        lines += [f"  {o.target.kind} {o.target.host}: {o.error}" for o in self.failures[:20]]
+        return "\n".join(lines)
+
+
+class Client:
+    """Asks for one target until told to stop."""
+
+    def __init__(self, address: str, target: Target, outcomes: list[Outcome]) -> None:
+        self._address = address
+        self._target = target
+        self._outcomes = outcomes
+        self._connection: http.client.HTTPConnection | None = None
+
+    def run(self, stopped: Callable[[], bool]) -> None:
+        """Ask, note the outcome, pause."""
+        while not stopped():
+            self._outcomes.append(self._ask())
+            time.sleep(PAUSE_SECONDS)
+        self._close()
+
+    def _ask(self) -> Outcome:
+        started = time.monotonic()
+        error = generation = ""
+        try:
+            generation = self._request()
+        except (OSError, http.client.HTTPException) as failure:
+            error = f"{type(failure).__name__}: {failure}"
+            self._close()
+        return Outcome(self._target, started, time.monotonic() - started, error, generation)
+
+    def _request(self) -> str:
+        if self._connection is None:
+            self._connection = http.client.HTTPConnection(self._address, timeout=TIMEOUT_SECONDS)
+        headers = {"Host": self._target.host}
+        if self._target.kind == "new":
+            headers["Connection"] = "close"
+        self._connection.request("GET", self._target.path, headers=headers)
+        response = self._connection.getresponse()
+        body = response.read()  # raises IncompleteRead when it is cut short
+        if response.status != http.HTTPStatus.OK:
+            raise http.client.HTTPException(f"status {response.status}: {body[:200]!r}")
+        if self._target.kind == "slow" and not body.endswith(b"done\n"):
+            raise http.client.HTTPException(f"cut short: {body[-200:]!r}")
+        if response.will_close:
+            self._close()
+        return response.headers["X-Generation"] or "0"
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+@contextmanager
+def load(address: str, targets: list[Target]) -> Iterator[Report]:
+    """Load `address` (HOST:PORT) while the block runs, one client for each target.
+
+    The report is complete when the block has ended.
+    """
+    report = Report()
+    stop = threading.Event()
+    threads = [
+        threading.Thread(target=Client(address, target, report.outcomes).run, args=[stop.is_set])
+        for target in targets
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield report
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()

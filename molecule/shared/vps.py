@@ -1,0 +1,134 @@
+"""A machine that site.yml has made: its sites from outside, its pools from inside."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.message import Message
+
+from testinfra.host import Host
+
+WAIT_SECONDS = 60.0
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response through the front end."""
+
+    status: int
+    headers: Message
+    text: str
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One line of a pool's status file."""
+
+    number: int
+    pid: int
+
+
+class Vps:
+    """Asks a machine; `address` is where its port 80 is reached, as HOST:PORT."""
+
+    def __init__(self, host: Host, address: str) -> None:
+        self.host = host
+        self.address = address
+
+    def get(self, site: str, path: str = "/") -> Answer:
+        """Ask for one page by its Host."""
+        connection = http.client.HTTPConnection(self.address, timeout=WAIT_SECONDS)
+        try:
+            connection.request("GET", path, headers={"Host": site})
+            response = connection.getresponse()
+            text = response.read().decode("utf-8", "replace")
+            return Answer(response.status, response.headers, text)
+        finally:
+            connection.close()
+
+    def wait_until_answers(self, site: str) -> None:
+        """Wait until a site answers 200; raises AssertionError after WAIT_SECONDS."""
+        self._wait(lambda: self.get(site).status == http.HTTPStatus.OK, f"{site} answers")
+
+    def generations(self, pool: str) -> list[Generation]:
+        """The generations that are alive, by the pool's status file."""
+        lines = self.host.check_output(f"cat /run/kechi-{pool}/status").splitlines()
+        pairs = (line.split(":") for line in lines)
+        return [Generation(int(number), int(pid)) for number, pid in pairs]
+
+    def generation(self, pool: str) -> int:
+        """The number of the newest generation."""
+        return max(generation.number for generation in self.generations(pool))
+
+    def wait_for_generation(self, pool: str, number: int) -> None:
+        """Wait until this generation is the only one."""
+        self._wait(
+            lambda: [g.number for g in self.generations(pool)] == [number],
+            f"generation {number} of {pool} is the only one",
+        )
+
+    def hup(self, pool: str) -> None:
+        """Ask the super-daemon for a new generation, as an administrator's kill would."""
+        self.host.check_output(f"kill -HUP {self.main_pid(pool)}")
+
+    def reload(self, pool: str) -> None:
+        """Restart gracefully, and wait for it; raises AssertionError where it fails."""
+        self.host.check_output(f"systemctl reload kechi@{pool}.service")
+
+    def main_pid(self, pool: str) -> int:
+        """The super-daemon's pid, 0 while there is none."""
+        show = "systemctl show --property=MainPID --value"
+        return int(self.host.check_output(f"{show} kechi@{pool}.service"))
+
+    def pids(self, pool: str) -> list[int]:
+        """The pids of everything in the pool's unit."""
+        group = self._cgroup(pool, "name=systemd")
+        return [int(pid) for pid in self.host.check_output(f"cat {group}/cgroup.procs").split()]
+
+    def environment(self, pid: int) -> dict[str, str]:
+        """The environment that a process was started with."""
+        text = self.host.check_output(f"tr '\\0' '\\n' < /proc/{pid}/environ")
+        return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+    def oom_kills(self, pool: str) -> int:
+        """How often the kernel has killed a process of the pool for its memory limit."""
+        group = self._cgroup(pool, "memory")
+        text = self.host.check_output(
+            f"cat {group}/memory.events {group}/memory.oom_control 2>/dev/null || true"
+        )
+        counts = dict(line.split() for line in text.splitlines())
+        return int(counts["oom_kill"])
+
+    def journal(self, pool: str) -> str:
+        """The last lines of the pool's journal."""
+        return self.host.check_output(
+            f"journalctl --no-pager --output=cat --lines=100 --unit=kechi@{pool}.service"
+        )
+
+    @contextmanager
+    def broken_file(self, path: str, content: str) -> Iterator[None]:
+        """Replace a file's content while the block runs."""
+        self.host.check_output(f"cp -p {path} {path}.whole && printf %s '{content}' > {path}")
+        try:
+            yield
+        finally:
+            self.host.check_output(f"mv {path}.whole {path}")
+
+    def _cgroup(self, pool: str, controller: str) -> str:
+        """The unit's directory in the cgroup hierarchy that has a controller (v1 or v2)."""
+        show = "systemctl show --property=ControlGroup --value"
+        path = self.host.check_output(f"{show} kechi@{pool}.service")
+        if self.host.file("/sys/fs/cgroup/cgroup.controllers").exists:
+            return f"/sys/fs/cgroup{path}"
+        return f"/sys/fs/cgroup/{controller.removeprefix('name=')}{path}"
+
+    @staticmethod
+    def _wait(condition: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not condition():
+            assert time.monotonic() < deadline, f"not within {WAIT_SECONDS:g} s: {what}"
+            time.sleep(POLL_SECONDS)
