@@ -48,6 +48,9 @@ def application(environ, start_response):
     if path == "/late":
         import {name}_late
         return [json.dumps({{"late": {name}_late.VALUE}}).encode()]
+    if path == "/release":
+        import {name}_release
+        return [json.dumps({{"release": {name}_release.VALUE}}).encode()]
     if path == "/clash":
         try:
             import late_clash
@@ -80,6 +83,7 @@ def write_app(folder: Path, name: str) -> None:
     (folder / f"{name}.py").write_text(APP.format(name=name, upper=name.upper()))
     (folder / f"{name}_late.py").write_text(f"VALUE = 'late {name}'")
     (folder / "late_clash.py").write_text(f"VALUE = '{name}'")
+    (folder / f"{name}_release.py").write_text("VALUE = 'first'")
     (folder / "name.txt").write_text(name)
 
 
@@ -169,10 +173,12 @@ def test_a_switched_symlink_does_not_mix_releases(server: Server) -> None:
     folder = server.sockets.folder / "left"
     (folder / "second").mkdir()
     (folder / "second" / "name.txt").write_text("second")
+    (folder / "second" / "left_release.py").write_text("VALUE = 'second'")
     (folder / "new").symlink_to("second")
     (folder / "new").rename(folder / "current")
     try:
         assert is_at_home(ask(server, "left"), server, "left")
+        assert ask(server, "left", "/release") == {"release": "first"}
     finally:
         (folder / "new").symlink_to("first")
         (folder / "new").rename(folder / "current")

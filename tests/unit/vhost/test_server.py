@@ -1,0 +1,92 @@
+"""The moments that a test of the whole server can't hit on purpose."""
+
+import os
+import selectors
+import socket
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from gunicorn.config import Config
+from gunicorn.workers.gthread import TConn
+
+from supervisor_py.vhost import server
+
+
+@pytest.fixture
+def worker() -> Iterator[server.Worker]:
+    made = server.Worker(1, os.getppid(), [], None, 30, Config(), None)
+    made.poller = selectors.DefaultSelector()
+    made.tpool = SimpleNamespace(submit=Submitted())
+    yield made
+    made.tmp.close()
+
+
+class Submitted:
+    """A thread pool that notes what it is given."""
+
+    def __init__(self) -> None:
+        self.conns: list[TConn] = []
+
+    def __call__(self, _handle: Any, conn: TConn) -> Any:
+        self.conns.append(conn)
+        return SimpleNamespace(add_done_callback=lambda _: None)
+
+
+def idle(worker: server.Worker, waiting: Any) -> tuple[TConn, socket.socket]:
+    """Put a connection, whose time is over, among those that wait for a request."""
+    ours, theirs = socket.socketpair()
+    conn = TConn(worker.cfg, ours, ("", 0), ("", 0))
+    conn.initialized = waiting is worker.keepalived_conns
+    conn.timeout = time.monotonic() - 1
+    waiting.append(conn)
+    worker.poller.register(ours, selectors.EVENT_READ)
+    worker.nr_conns += 1
+    return conn, theirs
+
+
+@pytest.mark.parametrize("kind", ["keepalived", "pending"])
+def test_an_idle_connection_is_closed_in_time(worker: server.Worker, kind: str) -> None:
+    _, client = idle(worker, getattr(worker, f"{kind}_conns"))
+    getattr(worker, f"murder_{kind}")()
+    assert client.recv(1) == b""
+    assert worker.nr_conns == 0
+    client.close()
+
+
+@pytest.mark.parametrize("kind", ["keepalived", "pending"])
+def test_a_request_that_comes_as_its_connection_is_to_be_closed_is_answered(
+    worker: server.Worker, kind: str
+) -> None:
+    conn, client = idle(worker, getattr(worker, f"{kind}_conns"))
+    client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    getattr(worker, f"murder_{kind}")()
+    assert worker.tpool.submit.conns == [conn]
+    assert worker.nr_conns == 1
+    client.close()
+    conn.close()
+
+
+def arbiter(ready: Any, fork: Any) -> server.Arbiter:
+    made: server.Arbiter = object.__new__(server.Arbiter)
+    made.WORKERS = {}
+    made._num_workers = 2
+    made._ready = ready
+    made.log = SimpleNamespace(warning=lambda *_: None)
+    made.spawn_worker = fork  # type: ignore[method-assign]
+    return made
+
+
+def failing() -> int:
+    raise OSError(11, "Resource temporarily unavailable")
+
+
+def test_a_fork_that_fails_later_on_is_tried_again_and_ends_nothing() -> None:
+    arbiter(None, failing).manage_workers()
+
+
+def test_a_fork_that_fails_at_the_start_fails_the_generation() -> None:
+    with pytest.raises(OSError, match="temporarily unavailable"):
+        arbiter(lambda: None, failing).manage_workers()
