@@ -46,7 +46,7 @@ def base_image(release: str) -> str:
 def source(environ: Mapping[str, str], *, root: bool, mmdebstrap: bool) -> str:
     """Say where the base comes from: "registry" or "mirror". Raises BuildError."""
     wanted = environ.get("KECHI_BASE_FROM")
-    if wanted is None:
+    if not wanted:
         return "mirror" if root and mmdebstrap else "registry"
     if wanted not in SOURCES:
         raise BuildError(f'KECHI_BASE_FROM="{wanted}" is not one of: {", ".join(SOURCES)}')

@@ -68,8 +68,8 @@ class Plan:
 
 def choose(environ: Mapping[str, str], which: Callable[[str], str | None]) -> str:
     """Name the engine: $KECHI_ENGINE, else the first one installed. Raises EngineError."""
-    wanted = environ.get("KECHI_ENGINE")
-    if wanted is not None and wanted not in ENGINES:
+    wanted = environ.get("KECHI_ENGINE")  # set but empty is not set, as in a shell
+    if wanted and wanted not in ENGINES:
         raise EngineError(f'KECHI_ENGINE="{wanted}" is not one of: {", ".join(ENGINES)}')
     for engine in (wanted,) if wanted else ENGINES:
         if which(engine):

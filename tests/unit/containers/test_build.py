@@ -1,0 +1,64 @@
+"""Which base an image is made from, and when it is current."""
+
+import pytest
+
+from containers.build import BuildError, content_key, source
+from containers.trust import extra_certificates
+
+
+def pem(body: str) -> str:
+    return f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n"
+
+
+@pytest.mark.parametrize(
+    ("root", "mmdebstrap", "expected"),
+    [
+        (True, True, "mirror"),
+        (False, True, "registry"),
+        (True, False, "registry"),
+        (False, False, "registry"),
+    ],
+)
+def test_the_base_comes_from_a_mirror_where_that_is_possible(
+    root: bool, mmdebstrap: bool, expected: str
+) -> None:
+    assert source({}, root=root, mmdebstrap=mmdebstrap) == expected
+
+
+def test_the_environment_overrides_where_the_base_comes_from() -> None:
+    assert source({"KECHI_BASE_FROM": "registry"}, root=True, mmdebstrap=True) == "registry"
+    assert source({"KECHI_BASE_FROM": "mirror"}, root=False, mmdebstrap=True) == "mirror"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ("disk", 'KECHI_BASE_FROM="disk" is not one of: registry, mirror'),
+        ("mirror", "no mmdebstrap on PATH: sudo apt-get install mmdebstrap"),
+    ],
+)
+def test_an_impossible_base_is_refused(wanted: str, message: str) -> None:
+    with pytest.raises(BuildError) as caught:
+        source({"KECHI_BASE_FROM": wanted}, root=True, mmdebstrap=False)
+    assert str(caught.value) == message
+
+
+def test_an_image_is_current_only_while_all_its_parts_are() -> None:
+    key = content_key([b"recipe", b"authorities", b"week"])
+    assert key == content_key([b"recipe", b"authorities", b"week"])
+    assert key != content_key([b"recipe", b"authorities", b"next week"])
+    assert key != content_key([b"recipea", b"uthorities", b"week"])
+
+
+def test_only_authorities_that_debian_does_not_have_are_added() -> None:
+    bundle = "# a comment\n" + pem("AAAA") + pem("PROXY") + pem("BBBB")
+    assert extra_certificates(bundle, pem("BBBB") + pem("AAAA")) == [pem("PROXY")]
+
+
+def test_an_authority_is_added_once_and_known_however_its_lines_are_wrapped() -> None:
+    assert extra_certificates(pem("PRO\nXY") + pem("PROXY"), pem("AAAA")) == [pem("PRO\nXY")]
+    assert extra_certificates(pem("AA\nAA"), pem("AAAA")) == []
+
+
+def test_no_bundle_adds_nothing() -> None:
+    assert extra_certificates("", pem("AAAA")) == []
