@@ -77,7 +77,9 @@ def _serve(parsed: options.Parsed) -> int:
             notifier = Notifier(inherited_variables)
             daemon = SuperDaemon(chosen, opened, environment, notifier, caught)
             try:
-                return daemon.run()
+                code = daemon.run()
+                caught.remove()
+                return code
             finally:
                 daemon.close()
         finally:

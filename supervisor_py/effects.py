@@ -63,7 +63,8 @@ def _become(program: Program, environment: Mapping[str, str]) -> NoReturn:
             doing = f"exec {program.command[0]}"
         _execute(program.command, variables)
     except BaseException as error:  # noqa: BLE001  it must not get out of the child
-        say(f"failed to {doing}: {getattr(error, 'strerror', None) or error!r}")
+        reason = getattr(error, "strerror", None) or repr(error)
+        say(f"failed to {doing}: {reason}")
     finally:
         os._exit(_EXEC_FAILED)
 

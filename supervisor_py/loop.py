@@ -39,15 +39,22 @@ class Caught:
     that is full of HUPs never loses a TERM.
     """
 
+    _NUMBERS = (signals.HUP, signals.INT, signals.TERM)
+
     def __init__(self) -> None:
         self.stop = ""  # the first of TERM and INT
         self.hup = False
 
     def install(self) -> None:
         """Begin to catch: before there is a pid file or a socket that someone could go by."""
-        for number in (signals.HUP, signals.INT, signals.TERM):
+        for number in self._NUMBERS:
             signals.catch(number, self._catch)
         signals.unblock_all()
+
+    def remove(self) -> None:
+        """Ignore them from now on: Python's own exit would give HUP back its power to kill."""
+        for number in self._NUMBERS:
+            signals.ignore(number)
 
     def _catch(self, number: int, _frame: object) -> None:
         if number == signals.HUP:

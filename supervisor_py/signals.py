@@ -61,6 +61,11 @@ def catch(number: int, handler: Callable[[int, object], None]) -> None:
     _signal.signal(number, handler)
 
 
+def ignore(number: int) -> None:
+    """Let a signal do nothing any more."""
+    _signal.signal(number, _signal.SIG_IGN)
+
+
 def wake(fd: int) -> None:
     """Have every caught signal write a byte to this fd (-1: none); a full pipe is no error."""
     _signal.set_wakeup_fd(fd, warn_on_full_buffer=False)

@@ -1,0 +1,64 @@
+"""A server that behaves as the file named by its argument says; start_server runs it in tests.
+
+It records what it was given in `generation-N.json` beside that file, and answers each connection
+with its generation number.
+"""
+
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+
+def main() -> None:
+    plan_file = Path(sys.argv[1])
+    plan = json.loads(plan_file.read_text())
+    number = os.environ["SERVER_STARTER_GENERATION"]
+    record = {
+        "environment": dict(os.environ),
+        "pid": os.getpid(),
+        "directory": str(Path.cwd()),
+        "fds": sorted(int(link.name) for link in Path("/proc/self/fd").iterdir() if link.exists()),
+        "signals": {
+            line.split(":")[0]: line.split()[1]
+            for line in Path("/proc/self/status").read_text().splitlines()
+            if line.startswith("Sig")
+        },
+        "blocking": {
+            item.rpartition("=")[2]: os.get_blocking(int(item.rpartition("=")[2]))
+            for item in filter(None, os.environ["SERVER_STARTER_PORT"].split(";"))
+        },
+    }
+    temporary = plan_file.with_name(f"generation-{number}.tmp")
+    temporary.write_text(json.dumps(record))
+    temporary.rename(plan_file.with_name(f"generation-{number}.json"))
+
+    if "exit" in plan:
+        sys.exit(plan["exit"])
+    for name in plan.get("ignore", []):
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    time.sleep(plan.get("boot", 0))
+    if plan.get("ready"):
+        address = os.environ["NOTIFY_SOCKET"].replace("@", "\0", 1)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.sendto(b"STATUS=up\nREADY=1\n", address)
+    sockets = [
+        socket.socket(fileno=int(item.rpartition("=")[2]))
+        for item in filter(None, os.environ["SERVER_STARTER_PORT"].split(";"))
+    ]
+    while True:
+        for one in select.select(sockets, [], [])[0]:
+            if one.type == socket.SOCK_DGRAM:
+                _, address = one.recvfrom(100)
+                one.sendto(number.encode(), address)
+            else:
+                connection, _ = one.accept()
+                connection.sendall(number.encode())
+                connection.close()
+
+
+main()

@@ -1,0 +1,173 @@
+"""Starts the real start_server, watches what it says, and leaves nothing of it behind."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[3]
+CHILD = Path(__file__).with_name("child.py")
+LIMIT = 10.0  # seconds; nothing here takes so long unless it is broken
+
+_RUN = """
+import sys
+sys.path.insert(0, {root!r})
+{prelude}
+from supervisor_py.{name} import main
+main()
+"""
+
+
+def command(name: str = "cli", prelude: str = "") -> list[str]:
+    """Return the command line of one of our commands, run as it is on a VPS.
+
+    The prelude is Python that runs before it, to make the operating system fail.
+    """
+    return [sys.executable, "-ISE", "-c", _RUN.format(root=str(ROOT), name=name, prelude=prelude)]
+
+
+def wait_until(fulfilled: Callable[[], object], what: str, limit: float = LIMIT) -> None:
+    ends = time.monotonic() + limit
+    while not fulfilled():
+        assert time.monotonic() < ends, f"waited {limit} s for: {what}"
+        time.sleep(0.005)
+
+
+def alive(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+class Server:
+    """One start_server and its files in a directory of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.plan_file = directory / "plan"
+        self.log = directory / "log"
+        self.pid_file = directory / "pid"
+        self.status_file = directory / "status"
+        self.control = directory / "control"
+        self.path = directory / "listen.sock"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.plan(ready=True)
+
+    def plan(self, **behaviour: object) -> None:
+        """Say how the next generations behave."""
+        self.plan_file.write_text(json.dumps(behaviour))
+
+    def start(
+        self,
+        *options: str,
+        program: list[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        prelude: str = "",
+        **popen: Any,
+    ) -> "Server":
+        """Start it; options come before our own, so that a test can't overrule the files."""
+        child = [sys.executable, "-ISE", str(CHILD), str(self.plan_file)]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    *command(prelude=prelude),
+                    *options,
+                    f"--pid-file={self.pid_file}",
+                    f"--status-file={self.status_file}",
+                    f"--control-socket={self.control}",
+                    "--",
+                    *(program or child),
+                ],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **(env or {})},
+                start_new_session=True,
+                **popen,
+            )
+        return self
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def wait_for(self, text: str, times: int = 1) -> None:
+        try:
+            wait_until(lambda: self.said().count(text) >= times, f"{times} times {text!r}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; said:\n{self.said()}") from None
+
+    def generations(self) -> dict[int, int]:
+        """Return pids by generation, as the status file has them."""
+        if not self.status_file.exists():
+            return {}
+        pairs = (line.split(":") for line in self.status_file.read_text().splitlines())
+        return {int(number): int(pid) for number, pid in pairs}
+
+    def wait_serving(self, *numbers: int) -> None:
+        """Wait until just these generations serve or are about to end."""
+        try:
+            wait_until(lambda: sorted(self.generations()) == sorted(numbers), f"{numbers}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.generations()}; {self.said()}") from None
+
+    def record(self, number: int) -> dict[str, Any]:
+        """Return what a generation was given."""
+        file = self.directory / f"generation-{number}.json"
+        wait_until(file.exists, f"generation {number} runs")
+        found: dict[str, Any] = json.loads(file.read_text())
+        return found
+
+    def signal(self, number: int) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def wait(self, limit: float = LIMIT) -> int:
+        assert self.process is not None
+        return self.process.wait(limit)
+
+    def stop(self) -> int:
+        self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def client(self, *options: str) -> "subprocess.CompletedProcess[str]":
+        """Run start_server as a client, such as --restart."""
+        return subprocess.run(
+            [*command(), *options], capture_output=True, text=True, timeout=LIMIT, check=False
+        )
+
+    def restart(self, *options: str) -> "subprocess.CompletedProcess[str]":
+        return self.client("--restart", f"--control-socket={self.control}", *options)
+
+    def ask(self, address: str | int | None = None) -> int:
+        """Return the number of the generation that answers a connection."""
+        with contextlib.closing(connect(address or str(self.path))) as connection:
+            return int(connection.recv(100))
+
+    def clean_up(self) -> None:
+        """End all that the test has left of its session."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+def connect(address: str | int, timeout: float = LIMIT) -> socket.socket:
+    if isinstance(address, int):
+        return socket.create_connection(("127.0.0.1", address), timeout)
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(timeout)
+    connection.connect(address)
+    return connection
+
+
+def free_port(kind: int = socket.SOCK_STREAM) -> int:
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
