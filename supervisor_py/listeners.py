@@ -233,14 +233,14 @@ def _place(opened: Sequence[_Opened]) -> None:
     targets = [one.wanted if one.wanted is not None else next(free) for one in opened]
     above = max(targets, default=2) + 1
     # First out of the way, all of them: a target may be where another one is.
-    for one in opened:
-        moved = fcntl.fcntl(one.fd, fcntl.F_DUPFD_CLOEXEC, above)
-        os.close(one.fd)
-        one.fd = moved
-    for one, target in zip(opened, targets, strict=True):
-        try:
+    try:
+        for one in opened:
+            moved = fcntl.fcntl(one.fd, fcntl.F_DUPFD_CLOEXEC, above)
+            os.close(one.fd)
+            one.fd = moved
+        for one, target in zip(opened, targets, strict=True):
             os.dup2(one.fd, target, inheritable=True)
-        except OSError as error:
-            raise from_os_error(f"failed to give {one.name} the fd {target}", error) from error
-        os.close(one.fd)
-        one.fd = target
+            os.close(one.fd)
+            one.fd = target
+    except OSError as error:
+        raise from_os_error(f"failed to give sockets the fds {targets}", error) from error

@@ -268,7 +268,7 @@ def _has_room(state: State) -> bool:
     """
     if _serving(state):
         return len(state.generations) == 1
-    return not in_phase(state, STARTING) and len(state.generations) < MOST_GENERATIONS
+    return len(state.generations) < MOST_GENERATIONS
 
 
 def _phase_ends(state: State, one: Generation) -> float | None:
@@ -517,17 +517,15 @@ class _Step:
         state = self.state
         restart = state.restart
         if restart and restart.candidate:
-            alive = state.generations
-            if (
-                len(alive) == 1
-                and alive[0].phase == SERVING
-                and alive[0].number == (restart.candidate)
-            ):
-                how = f"generation {restart.candidate} serves (pid {alive[0].pid})"
-                self._answer(restart.clients, True, how)
-                self._set(restart=None)
-                return True
-            return False
+            alive = [(one.number, one.phase) for one in state.generations]
+            if alive != [(restart.candidate, SERVING)]:
+                return False
+            pid = state.generations[0].pid
+            self._answer(
+                restart.clients, True, f"generation {restart.candidate} serves (pid {pid})"
+            )
+            self._set(restart=None)
+            return True
         if restart is None and state.queued:
             self._set(restart=state.queued, queued=None, failures=0)
             return True

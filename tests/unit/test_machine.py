@@ -185,6 +185,20 @@ def test_a_generation_that_is_not_ready_in_time_is_ended_and_the_old_one_stays()
     assert rig.spawned() == [1, 2, 3]
 
 
+def test_there_never_are_more_than_two_generations_even_with_none_serving() -> None:
+    rig = serving(readiness_timeout=5)
+    rig.at(2, m.Ready(1))
+    rig.at(20, m.RestartAsked("HUP"))
+    rig.at(20.1, m.Ready(2))
+    rig.at(20.2, m.Died(2, EXIT_7))
+    rig.run_until(26.2)
+    assert rig.phases() == {1: m.DRAINING, 3: m.DRAINING}, "the old one, and one never ready"
+    rig.run_until(45)
+    assert rig.spawned() == [1, 2, 3]
+    rig.at(45, m.Died(1, 0))
+    assert rig.phases() == {3: m.DRAINING, 4: m.STARTING}
+
+
 def test_a_fork_that_fails_is_a_failed_attempt() -> None:
     rig = serving()
     rig.forks_fail = True

@@ -4,6 +4,7 @@ It records what it was given in `generation-N.json` beside that file, and answer
 with its generation number.
 """
 
+import contextlib
 import json
 import os
 import select
@@ -57,8 +58,8 @@ def main() -> None:
                 one.sendto(number.encode(), address)
             else:
                 connection, _ = one.accept()
-                connection.sendall(number.encode())
-                connection.close()
+                with contextlib.suppress(OSError), connection:  # a client may leave at any time
+                    connection.sendall(number.encode())
 
 
 main()

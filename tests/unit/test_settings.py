@@ -1,0 +1,115 @@
+"""What the operator may ask for, where from, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from supervisor_py import machine, options, settings
+from supervisor_py.environment import Environment
+from supervisor_py.errors import FatalError
+from supervisor_py.machine import Policy
+from supervisor_py.settings import Settings
+
+
+def _settings(line: str) -> Settings:
+    parsed = options.parse(settings.OPTIONS, line.split())
+    assert parsed.problems == ()
+    return settings.from_options(parsed)
+
+
+def _policy(**environment: str) -> Policy:
+    return settings.policy_in(_settings("prog").policy, environment)
+
+
+def test_the_defaults_are_perls_and_a_grace_of_30_seconds() -> None:
+    chosen = _settings("prog arg")
+    assert chosen.command == ("prog", "arg")
+    policy = chosen.policy
+    assert (policy.interval, policy.readiness, policy.grace) == (1, machine.AUTO, 30)
+    assert policy.signal_on_hup.name == policy.signal_on_term.name == "TERM"
+    assert _settings("--backlog=0 prog").backlog == settings.BACKLOG
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "number"),
+    [("quit", "QUIT", 3), ("SIGUSR1", "USR1", 10), ("12", "12", 12), ("sigHup", "HUP", 1)],
+)
+def test_signals_are_taken_as_perls_kill_takes_them(text: str, name: str, number: int) -> None:
+    signal = _settings(f"--signal-on-hup={text} prog").policy.signal_on_hup
+    assert (signal.name, signal.number) == (name, number)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("--signal-on-hup=NOPE prog", '--signal-on-hup: "NOPE" is not a signal'),
+        ("--signal-on-term=99 prog", '--signal-on-term: "99" is not a signal'),
+        ("--signal-on-term=_BLOCK prog", '"_BLOCK" is not a signal'),
+        ("--readiness=soon prog", '--readiness: "soon" is unknown (allowed: auto, notify, int'),
+        ("--interval=-1 prog", "--interval: -1 is too small (allowed: 0 or more)"),
+        ("--kill-old-delay=-1 prog", "--kill-old-delay: -1 is too small"),
+        ("--port=80", "server program not specified"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_what_is_allowed(line: str, words: str) -> None:
+    with pytest.raises(FatalError) as refusal:
+        _settings(line)
+    assert words in str(refusal.value)
+    assert refusal.value.code in (1, 255)
+
+
+def test_truth_in_the_environment_is_perls() -> None:
+    assert not _policy(ENABLE_AUTO_RESTART="").auto_restart
+    assert not _policy(ENABLE_AUTO_RESTART="0").auto_restart
+    assert _policy(ENABLE_AUTO_RESTART="0.0").auto_restart
+    assert _policy(ENABLE_AUTO_RESTART="1", AUTO_RESTART_INTERVAL="0").auto_restart_interval == 360
+
+
+def test_an_unset_delay_is_not_a_delay_of_zero() -> None:
+    assert _policy().kill_old_delay is None
+    assert _policy(KILL_OLD_DELAY="").kill_old_delay == 0
+    assert _policy(KILL_OLD_DELAY="0").kill_old_delay == 0
+    assert _policy(KILL_OLD_DELAY=" 5 ").kill_old_delay == 5
+
+
+@pytest.mark.parametrize("value", ["soon", "-1", "1e3", "nan", "5s", "1.", "."])
+@pytest.mark.parametrize("name", ["KILL_OLD_DELAY", "AUTO_RESTART_INTERVAL"])
+def test_a_wrong_number_in_the_environment_names_its_variable(name: str, value: str) -> None:
+    with pytest.raises(FatalError, match=name):
+        _policy(**{name: value})
+
+
+def test_children_see_the_interval_that_is_used() -> None:
+    assert settings.complete({"ENABLE_AUTO_RESTART": "1"})["AUTO_RESTART_INTERVAL"] == "360"
+    assert "AUTO_RESTART_INTERVAL" not in settings.complete({})
+
+
+def test_a_wrong_envdir_value_changes_nothing_and_is_said_once(tmp_path: Path) -> None:
+    base = _settings("prog").policy
+    environment = Environment({"A": "1"}, {"ENVDIR": str(tmp_path)}, base)
+    (tmp_path / "KILL_OLD_DELAY").write_text("soon")
+    (tmp_path / "A").write_text("2")
+    assert "soon" in environment.refresh()
+    assert environment.refresh() == ""
+    assert environment.policy == base
+    assert environment.variables["A"] == "1"
+    (tmp_path / "KILL_OLD_DELAY").write_text("3")
+    assert environment.refresh() == ""
+    assert environment.policy.kill_old_delay == 3
+    assert environment.variables["A"] == "2"
+    (tmp_path / "KILL_OLD_DELAY").write_text("soon")
+    assert "soon" in environment.refresh(), "said again after it was right"
+
+
+def test_a_missing_envdir_is_no_error(tmp_path: Path) -> None:
+    base = _settings("prog").policy
+    environment = Environment({"A": "1"}, {"ENVDIR": str(tmp_path / "missing")}, base)
+    assert environment.variables["A"] == "1"
+
+
+def test_a_fifo_in_the_envdir_does_not_block(tmp_path: Path) -> None:
+    import os  # noqa: PLC0415
+
+    os.mkfifo(tmp_path / "PIPE")
+    environment = Environment({}, {"ENVDIR": str(tmp_path)}, _settings("prog").policy)
+    assert "PIPE" not in environment.variables
