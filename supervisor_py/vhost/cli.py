@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import gc
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -65,8 +66,10 @@ def _serve(path: str, bind: Sequence[str], tell: Callable[[str], None]) -> None:
     environment.install()
     threads.install()
     errors.install()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What an app prints at load must not be in every worker's buffer, nor wait in there.
+        sys.stdout.reconfigure(line_buffering=True)
     apps = loader.load(settings)
-    sys.stdout.flush()  # or every worker would write what the apps have printed
     server.serve(settings, Dispatcher(apps), descriptors=descriptors, bind=bind, tell=tell)
 
 

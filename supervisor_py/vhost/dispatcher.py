@@ -19,7 +19,7 @@ class Dispatcher:
     ) -> Iterable[bytes]:
         """Answer one request; the app stays entered while the caller iterates over the body."""
         try:
-            app = self._router.pick(environ.get("HTTP_HOST"))
+            app = self._router.pick(environ.get("HTTP_HOST"), environ.get("RAW_URI", "/"))
         except BadHostError as error:
             return _refuse(start_response, "400 Bad Request", str(error))
         except UnknownHostError:

@@ -1,8 +1,9 @@
-"""Which app a request is for, from its Host header alone. Pure."""
+"""Which app a request is for, from what it says of its host alone. Pure."""
 
 import re
 from collections.abc import Iterable, Mapping
 from typing import Generic, TypeVar
+from urllib.parse import urlsplit
 
 LONGEST_NAME = 253  # RFC 1035 section 2.3.4, less the root's dot and length byte
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
@@ -55,6 +56,23 @@ def host_of(header: str | None) -> str:
     return known
 
 
+def host_of_request(header: str | None, target: str) -> str:
+    """Return the canonical name that a whole request is for; raises BadHostError.
+
+    A request target in absolute form carries a name, too (RFC 9112 section 3.2.2), which must be
+    the header's: servers in a row that each trust another one of them can be made to disagree.
+    """
+    name = host_of(header)
+    if target[:1] not in ("/", "*"):
+        try:
+            authority = urlsplit(target).netloc
+        except ValueError:
+            authority = ""
+        if host_of(authority) != name:
+            raise BadHostError("the request's target and its Host header name different hosts")
+    return name
+
+
 class Router(Generic[Target]):
     """Exact host names to their targets; what is not there is nobody's."""
 
@@ -62,9 +80,12 @@ class Router(Generic[Target]):
         """Take canonical names, each of them once: the pool file has been checked for that."""
         self._targets = dict(hosts)
 
-    def pick(self, header: str | None) -> Target:
-        """Return the target that a Host header names; raises BadHostError or UnknownHostError."""
-        name = host_of(header)
+    def pick(self, header: str | None, target: str = "/") -> Target:
+        """Return whom a request is for, by its Host header and request target.
+
+        Raises BadHostError or UnknownHostError.
+        """
+        name = host_of_request(header, target)
         try:
             return self._targets[name]
         except KeyError:

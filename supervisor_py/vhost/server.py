@@ -11,8 +11,9 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -121,23 +122,19 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
 
     def murder_keepalived(self, force: bool = False) -> None:
         """Close idle connections in time, except where a request has just come in."""
-        now = time.monotonic()
-        for conn in list(self.keepalived_conns):
-            if not force and conn.timeout <= now and _readable(conn.sock):
+        for conn in [] if force else _overdue(self.keepalived_conns):
+            if _readable(conn.sock):
                 self.on_client_socket_readable(conn, conn.sock)
         super().murder_keepalived(force)
 
     def murder_pending(self) -> None:
         """Close, in time, the connections of clients that say nothing or don't take their leave."""
-        now = time.monotonic()
-        for conn in list(self.pending_conns):
-            if conn.timeout <= now and _readable(conn.sock):
+        for conn in _overdue(self.pending_conns):
+            if _readable(conn.sock):
                 self.on_pending_socket_readable(conn, conn.sock)
         super().murder_pending()
-        while self._lingering and self._lingering[0].timeout <= now:
-            conn = self._lingering.popleft()
-            self.poller.unregister(conn.sock)
-            self._drop(conn)
+        for conn in _overdue(self._lingering):
+            self._end_lingering(conn)
 
     def _on_lingering_readable(self, conn: TConn, client: socket.socket) -> None:
         try:
@@ -147,7 +144,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
             return
         except OSError:
             pass
-        self.poller.unregister(client)
+        self._end_lingering(conn)
+
+    def _end_lingering(self, conn: TConn) -> None:
+        self.poller.unregister(conn.sock)
         self._lingering.remove(conn)
         self._drop(conn)
 
@@ -157,6 +157,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
     def _drop(self, conn: TConn) -> None:
         self.nr_conns -= 1
         conn.close()
+
+
+def _overdue(conns: Iterable[TConn]) -> list[TConn]:
+    """Return the connections whose time is over; they are kept in the order of it."""
+    now = time.monotonic()
+    return list(takewhile(lambda conn: conn.timeout <= now, conns))
 
 
 def _readable(client: socket.socket) -> bool:
@@ -244,7 +250,6 @@ class Application(BaseApplication):  # type: ignore[misc]
             "graceful_timeout": DRAIN_SECONDS,
             "preload_app": True,
             "control_socket_disable": True,
-            "proc_name": f"vhost_server {pool.name}",
         }
         self._application = application
         super().__init__()

@@ -21,6 +21,7 @@ def read():
 
 LOADED = {{"cwd": os.getcwd(), "colour": os.environ["COLOUR"], "file": read()}}
 os.environ["SET_AT_LOAD"] = "{name}"
+print("{name} prints at load")
 ONLY = "ONLY_{upper}"
 
 def see():
@@ -42,6 +43,7 @@ def application(environ, start_response):
     if path == "/errors":
         environ["wsgi.errors"].write("to wsgi.errors\\nin two lines\\n")
         print("to stderr", file=sys.stderr)
+        print("{name} prints in a request")
     start_response("200 OK", [("Content-Type", "application/json")])
     if path == "/loaded":
         return [json.dumps(LOADED).encode()]
@@ -213,11 +215,23 @@ def test_the_host_header_decides_and_nonsense_reaches_no_app(
     assert (b'"set_at_load": "left"' in answer) == (status == b"200 OK")
 
 
+def test_a_target_in_absolute_form_must_name_the_same_host(server: Server) -> None:
+    request = b"GET http://%s.test/ HTTP/1.1\r\nConnection: close\r\nHost: left.test\r\n\r\n"
+    assert raw(server, request % b"right").startswith(b"HTTP/1.1 400 ")
+    assert b'"set_at_load": "left"' in raw(server, request % b"left")
+
+
+def test_what_apps_print_is_seen_at_once_and_once(server: Server) -> None:
+    get(server.sockets.path, "left.test", "/errors")
+    log = server.log.read_text().splitlines()
+    assert [log.count(f"left prints {what}") for what in ("at load", "in a request")] == [1, 1]
+
+
 def test_a_failing_app_answers_500_and_its_error_lines_carry_its_name(server: Server) -> None:
     reply: Reply = get(server.sockets.path, "right.test", "/fail")
     assert reply.status == 500
-    get(server.sockets.path, "left.test", "/errors")
+    get(server.sockets.path, "right.test", "/errors")
     log = server.log.read_text().splitlines()
     assert "right: RuntimeError: right has failed" in log
-    assert {"left: to wsgi.errors", "left: in two lines", "left: to stderr"} <= set(log)
+    assert {"right: to wsgi.errors", "right: in two lines", "right: to stderr"} <= set(log)
     assert is_at_home(ask(server, "left"), server, "left")

@@ -44,3 +44,19 @@ def test_an_unknown_host_never_reaches_a_neighbour(header: str) -> None:
 def test_a_missing_doubled_or_absurd_host_reaches_no_app(header: str | None) -> None:
     with pytest.raises(hosts.BadHostError):
         ROUTER.pick(header)
+
+
+@pytest.mark.parametrize(
+    "target", ["/", "*", "//motd.example/", "http://blog.example:80/a", "/?u=a"]
+)
+def test_a_target_that_agrees_with_the_header_is_fine(target: str) -> None:
+    assert ROUTER.pick("blog.example", target) == "blog"
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["http://motd.example/", "motd.example:443", "http:///", "", "http://[::1/", "blog.example"],
+)
+def test_a_target_for_another_host_than_the_headers_reaches_no_app(target: str) -> None:
+    with pytest.raises(hosts.BadHostError):
+        ROUTER.pick("blog.example", target)
