@@ -27,10 +27,10 @@ GONE = "gone"
 TRANSITIONS = {
     (STARTING, SERVING): "it said READY=1, or was alive after the interval",
     (STARTING, DRAINING): "it was not ready in time, or a stop was asked",
-    (STARTING, GONE): "it died: a failed attempt, tried again after a back-off",
+    (STARTING, GONE): "it died, a failed attempt that is tried again after a back-off",
     (SERVING, RETIRING): "a newer generation serves",
     (SERVING, DRAINING): "a stop was asked",
-    (SERVING, GONE): "it died: a new one is started at once",
+    (SERVING, GONE): "it died, and a new one is started at once",
     (RETIRING, SERVING): "the newer generation died before this one was signalled",
     (RETIRING, DRAINING): "the kill-old delay is over, or a stop was asked",
     (RETIRING, GONE): "it died by itself",
