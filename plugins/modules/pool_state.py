@@ -8,7 +8,7 @@ module: pool_state
 short_description: Start, restart or gracefully reload pools, only where it is needed
 version_added: 0.1.0
 description:
-  - Each pool's units leave a digest of what they were started from in C(/run/kechi-NAME).
+  - Each pool's units leave digests of what they were started from in C(/run/kechi-NAME).
   - A pool whose super-daemon was started from other unit files or code is restarted (systemd keeps
     the listening sockets); one whose apps, requirements or environment differ gets a new
     generation; one that only differs in its limits gets them from a daemon-reload.
@@ -127,7 +127,7 @@ class Pools:
         """What the running units were started from; "" where they are not running."""
         found = {}
         for kind in ("unit", "generation"):
-            path = Path(f"/run/kechi-{name}/{kind}")
+            path = Path(f"/run/kechi-{name}/{name}.{kind}")
             found[kind] = path.read_text() if path.is_file() else ""
         return found
 
