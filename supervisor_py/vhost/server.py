@@ -29,8 +29,9 @@ from .pool import Pool
 KEEPALIVE_SECONDS = 2
 FIRST_BYTE_SECONDS = 5.0  # for a client that connects and says nothing
 LINGER_SECONDS = 2.0  # for a client to take the end of its answer (RFC 9112 section 9.6)
-# Less than the super-daemon's --grace, so that what is stuck is ended, and named, by gunicorn.
+# The worker gives up first, and says so; the arbiter ends it then, within the super-daemon's 30 s.
 DRAIN_SECONDS = 25
+ARBITER_DRAIN_SECONDS = 27
 CONNECTIONS = 200  # open at once per worker, idle ones included: well under 1024 descriptors
 JITTER = 5  # a worker serves up to a fifth more than max_requests, so that not all end together
 MEMORY_FILES = "/dev/shm"  # noqa: S108  # heartbeats must not wait for a disk
@@ -69,6 +70,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         """Take signals as a worker does, those included that came since the fork."""
         super().init_signals()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
+
+    def run(self) -> None:
+        """Serve, and say at the end what did not end in time."""
+        self.cfg.set("graceful_timeout", DRAIN_SECONDS)  # of this process
+        super().run()
+        if self._running:
+            self.log.warning(
+                "gave up on %d request(s), still running after %d s", self._running, DRAIN_SECONDS
+            )
 
     def is_parent_alive(self) -> bool:
         """Tell whether the arbiter lives; without one, this worker drains."""
@@ -247,7 +257,7 @@ class Application(BaseApplication):  # type: ignore[misc]
             "worker_connections": CONNECTIONS,
             "worker_tmp_dir": MEMORY_FILES if Path(MEMORY_FILES).is_dir() else None,
             "keepalive": KEEPALIVE_SECONDS,
-            "graceful_timeout": DRAIN_SECONDS,
+            "graceful_timeout": ARBITER_DRAIN_SECONDS,
             "preload_app": True,
             "control_socket_disable": True,
         }

@@ -1,6 +1,5 @@
 """The moments that a test of the whole server can't hit on purpose."""
 
-import os
 import selectors
 import socket
 import time
@@ -17,7 +16,7 @@ from supervisor_py.vhost import server
 
 @pytest.fixture
 def worker() -> Iterator[server.Worker]:
-    made = server.Worker(1, os.getppid(), [], None, 30, Config(), None)
+    made = server.Worker(1, 0, [], None, 30, Config(), None)
     made.poller = selectors.DefaultSelector()
     made.tpool = SimpleNamespace(submit=Submitted())
     yield made
@@ -67,6 +66,21 @@ def test_a_request_that_comes_as_its_connection_is_to_be_closed_is_answered(
     assert worker.nr_conns == 1
     client.close()
     conn.close()
+
+
+def test_requests_that_do_not_end_are_given_up_in_time_and_told(
+    worker: server.Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(server, "DRAIN_SECONDS", 0)
+    monkeypatch.setattr(worker, "wait_for_and_dispatch_events", lambda timeout: None)
+    worker.tpool.shutdown = lambda wait: None
+    worker.log = SimpleNamespace(warning=lambda text, *values: said.append(text % values))
+    worker.method_queue.init()
+    worker.nr_conns = worker._running = 2
+    worker.alive = False
+    worker.run()
+    assert said == ["gave up on 2 request(s), still running after 0 s"]
 
 
 def arbiter(ready: Any, fork: Any) -> server.Arbiter:
