@@ -80,7 +80,8 @@ def _restart_by_socket(path: str, timeout: float) -> None:
 def _restart_by_files(pid_file: str, status_file: str, timeout: float) -> None:
     """Do it Perl's way: HUP, then watch the status file, but not for ever."""
     ends = time.monotonic() + timeout
-    pid = status.read_pid(pid_file)
+    fd, pid = _server_of(pid_file)
+    os.close(fd)
     before = status.read_generations(status_file)
     if not before:
         raise FatalError("no active process found in the status file")
@@ -102,6 +103,18 @@ def stop(parsed: Parsed) -> None:
     path = parsed.text("pid-file")
     if not path:
         raise FatalError("--stop option requires --pid-file to be set as well")
+    fd, pid = _server_of(path)
+    effects.say(f"stop_server (pid:{os.getpid()}) stopping now (pid:{pid})...")
+    _send(pid, signals.TERM)
+    fcntl.flock(fd, fcntl.LOCK_EX)  # it lets go when it ends; its grace bounds that
+    os.close(fd)
+
+
+def _server_of(path: str) -> tuple[int, int]:
+    """Return an fd of the pid file, and the pid of the server that holds it.
+
+    Raises FatalError when nobody does: that pid may be anyone's by now.
+    """
     pid = status.read_pid(path)
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -110,13 +123,9 @@ def stop(parsed: Parsed) -> None:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        effects.say(f"stop_server (pid:{os.getpid()}) stopping now (pid:{pid})...")
-        _send(pid, signals.TERM)
-        fcntl.flock(fd, fcntl.LOCK_EX)
-    else:  # nobody holds it: the pid may be anyone's by now
-        raise FatalError(f"pid file {path}: no server holds it (pid:{pid})", errno.ESRCH)
-    finally:
-        os.close(fd)
+        return fd, pid
+    os.close(fd)
+    raise FatalError(f"pid file {path}: no server holds it (pid:{pid})", errno.ESRCH)
 
 
 def _send(pid: int, signal: int) -> None:

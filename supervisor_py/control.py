@@ -60,8 +60,12 @@ class ControlServer:
             return
         self._last += 1
         number = self._last
+        try:
+            self._watch(socket.fileno(), lambda: self._read(number))
+        except OSError:  # the kernel's limit of watches: this client is told by its hang-up
+            socket.close()
+            return
         self._clients[number] = _Client(socket)
-        self._watch(socket.fileno(), lambda: self._read(number))
 
     def _read(self, number: int) -> None:
         client = self._clients[number]

@@ -6,6 +6,7 @@ import fcntl
 import os
 
 from . import sockets
+from .effects import say
 from .errors import FatalError, from_os_error
 from .handoff import PORT_VARIABLE, UNNAMED, Handed, encode_listen, encode_ports
 from .record import Record
@@ -242,5 +243,7 @@ def _place(opened: Sequence[_Opened]) -> None:
             os.dup2(one.fd, target, inheritable=True)
             os.close(one.fd)
             one.fd = target
+            if one.wanted is not None:
+                say(f"socket is duplicated to file descriptor {target}")
     except OSError as error:
         raise from_os_error(f"failed to give sockets the fds {targets}", error) from error

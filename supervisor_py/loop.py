@@ -15,11 +15,11 @@ from .status import StatusFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from .environment import Environment
     from .listeners import Listeners
-    from .machine import Action, Event, State
+    from .machine import Action, Event
     from .settings import Settings
 
 
@@ -49,6 +49,8 @@ class Caught:
         """Begin to catch: before there is a pid file or a socket that someone could go by."""
         for number in self._NUMBERS:
             signals.catch(number, self._catch)
+        # Were it ignored, as some runners leave it, children would vanish without a wait status.
+        signals.use_default(signals.CHLD)
         signals.unblock_all()
 
     def remove(self) -> None:
@@ -74,9 +76,6 @@ class SuperDaemon:
         notifier: Notifier,
         caught: Caught,
     ) -> None:
-        self._clock: Callable[[], float] = time.monotonic
-        self._jitter: Callable[[], float] = _random
-        self._spawn: Callable[[effects.Program, Mapping[str, str]], int] = effects.spawn
         self._program = effects.Program(chosen.command, chosen.directory)
         self._listeners = listeners
         self._environment = environment
@@ -89,6 +88,7 @@ class SuperDaemon:
         self._deaths: list[Event] = []
         self._events: list[Event] = []
         self._summary = ""
+        self._status_complaint = ""
         self._over = False
         self._epoll = select.epoll()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -121,15 +121,15 @@ class SuperDaemon:
     def _wait(self) -> None:
         """Wait for anything; without a deadline there is no wake-up at all."""
         due = machine.deadline(self._state)
-        timeout = None if due is None else max(0.0, due - self._clock())
+        timeout = None if due is None else max(0.0, due - time.monotonic())
         for fd, _mask in self._epoll.poll(timeout):
             callback = self._watched.get(fd)
             if callback:
                 callback()
 
     def _watch(self, fd: int, callback: Callable[[], None]) -> None:
-        self._watched[fd] = callback
         self._epoll.register(fd, select.EPOLLIN)
+        self._watched[fd] = callback
 
     def _forget(self, fd: int) -> None:
         del self._watched[fd]
@@ -199,12 +199,16 @@ class SuperDaemon:
         """Give the machine an event, and the events that follow from what it wants done."""
         following: list[Event] = [event]
         while following:
-            self._state, actions = machine.step(self._state, following.pop(0), self._clock())
+            self._state, actions = machine.step(self._state, following.pop(0), time.monotonic())
+            self._write_status()  # before anybody is told, so that it is true when they look
             for action in actions:
                 result = self._perform(action)
                 if result is not None:
                     following.append(result)
-        self._publish(self._state)
+        summary = machine.summary(self._state)
+        if summary != self._summary:
+            self._summary = summary
+            self._notify(f"STATUS={summary}")
 
     def _perform(self, action: Action) -> Event | None:
         match action:
@@ -228,45 +232,48 @@ class SuperDaemon:
 
     def _start(self, number: int) -> Event:
         """Fork a generation; whatever is short (processes, fds, memory), it is one attempt lost."""
-        pid = 0
         try:
             readiness = Readiness()
         except OSError as error:
             return machine.SpawnFailed(number, f"no notify socket: {error.strerror}")
+        variables = {
+            **self._environment.variables,
+            **self._listeners.variables(),
+            GENERATION_VARIABLE: str(number),
+            NOTIFY_SOCKET: readiness.address,
+        }
         try:
-            pid = self._spawn(
-                self._program,
-                {
-                    **self._environment.variables,
-                    **self._listeners.variables(),
-                    GENERATION_VARIABLE: str(number),
-                    NOTIFY_SOCKET: readiness.address,
-                },
-            )
+            pid = effects.spawn(self._program, variables)
+        except OSError as error:
+            readiness.close()
+            return machine.SpawnFailed(number, f"fork failed: {error.strerror}")
+        try:
             pidfd = os.pidfd_open(pid)
         except OSError as error:
             readiness.close()
-            if pid:  # no process that can't be watched may live
-                os.kill(pid, signals.KILL)
-                os.waitpid(pid, 0)
-            return machine.SpawnFailed(number, f"fork failed: {error.strerror}")
+            os.kill(pid, signals.KILL)  # no process that can't be watched may live
+            os.waitpid(pid, 0)
+            return machine.SpawnFailed(number, f"pidfd_open failed: {error.strerror}")
         self._children[number] = _Child(pid, pidfd, readiness)
         self._watch(readiness.fileno(), lambda: self._heard(number))
         self._watch(pidfd, lambda: self._died(number))
-        return machine.Spawned(number, pid, self._jitter())
+        return machine.Spawned(number, pid, _random())
 
-    def _publish(self, state: State) -> None:
-        """Bring the status file and systemd's status line up to date."""
-        accepted = [(one.number, one.pid) for one in state.generations if one.ready is not None]
-        if self._status:
-            try:
-                self._status.write(accepted)
-            except OSError as error:
-                effects.say(f"failed to write the status file: {error}")
-        summary = machine.summary(state)
-        if summary != self._summary:
-            self._summary = summary
-            self._notify(f"STATUS={summary}")
+    def _write_status(self) -> None:
+        """Bring the status file up to date; a failure is said once, and tried again each time."""
+        if not self._status:
+            return
+        accepted = [
+            (one.number, one.pid) for one in self._state.generations if one.ready is not None
+        ]
+        complaint = ""
+        try:
+            self._status.write(accepted)
+        except OSError as error:
+            complaint = f"failed to write the status file: {error}"
+        if complaint and complaint != self._status_complaint:
+            effects.say(complaint)
+        self._status_complaint = complaint
 
     def _notify(self, text: str) -> None:
         try:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 else:
     import _signal
 
+CHLD = int(_signal.SIGCHLD)
 HUP = int(_signal.SIGHUP)
 INT = int(_signal.SIGINT)
 KILL = int(_signal.SIGKILL)
@@ -59,6 +60,11 @@ def name_of(number: int) -> str:
 def catch(number: int, handler: Callable[[int, object], None]) -> None:
     """Install a Python-level handler."""
     _signal.signal(number, handler)
+
+
+def use_default(number: int) -> None:
+    """Give a signal its default action back, whatever we were started with."""
+    _signal.signal(number, _signal.SIG_DFL)
 
 
 def ignore(number: int) -> None:

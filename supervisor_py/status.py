@@ -70,7 +70,7 @@ class StatusFile:
         content = "".join(f"{number}:{pid}\n" for number, pid in generations)
         if content == (self._written or ""):
             return  # nor is a first file written before there is a generation to tell of
-        temporary = f"{self._path}.{os.getpid()}"
+        temporary = f"{self._path}.{os.getpid()}"  # beside it: a rename can't cross file systems
         try:
             with open(temporary, "wb") as file:
                 file.write(content.encode())

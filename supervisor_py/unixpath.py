@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 
+from .effects import say
 from .errors import FatalError, from_os_error
 from .sockets import AF_UNIX, NO_BLOCK_NO_EXEC, SOCK_STREAM, Socket
 
@@ -59,7 +60,8 @@ def _make_way(path: str) -> None:
     try:
         probe.connect(path)
     except ConnectionRefusedError:
-        os.unlink(path)  # nobody listens: its server is dead
+        say(f"removing existing socket file:{path}")  # nobody listens: its server is dead
+        _unlink_stale(path)
     except FileNotFoundError:
         pass  # gone since we looked
     except BlockingIOError as error:
@@ -71,6 +73,13 @@ def _make_way(path: str) -> None:
         raise _in_use(path)
     finally:
         probe.close()
+
+
+def _unlink_stale(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError as error:
+        raise from_os_error(f"failed to remove existing socket file:{path}", error) from error
 
 
 def _in_use(path: str) -> FatalError:

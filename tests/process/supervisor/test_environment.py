@@ -90,6 +90,7 @@ def test_the_child_runs_in_the_directory_with_default_signals_but_pipe_ignored(
     prelude = (
         "import signal\n"
         "signal.signal(signal.SIGUSR1, signal.SIG_IGN)\n"
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
         "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGUSR2])"
     )
     server.start(f"--dir={work}", prelude=prelude).wait_serving(1)
@@ -99,6 +100,8 @@ def test_the_child_runs_in_the_directory_with_default_signals_but_pipe_ignored(
     python_itself = {signal.SIGXFSZ, signal.SIGPIPE}  # the child is Python, which ignores these
     assert masks["SigBlk"] == 0
     assert masks["SigIgn"] == sum(1 << (number - 1) for number in python_itself)
+    os.kill(record["pid"], signal.SIGKILL)
+    server.wait_for(f"worker {record['pid']} died unexpectedly with status:9, restarting")
     assert server.stop() == 0
 
 

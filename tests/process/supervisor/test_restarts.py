@@ -245,9 +245,12 @@ def test_an_unwritable_status_file_is_said_and_survived(server: Server) -> None:
     server.start(f"--path={server.path}")
     server.wait_for("failed to write the status file")
     assert server.ask() == 1
+    server.signal(signal.SIGHUP)
+    server.wait_for("old worker")
+    assert server.said().count("failed to write the status file") == 1, "said once"
     server.status_file.parent.mkdir()
     server.signal(signal.SIGHUP)
-    server.wait_serving(2)
+    server.wait_serving(3)
     assert server.stop() == 0
 
 
