@@ -101,7 +101,7 @@ class Builder:
             _run([*self.plan.command, "pull", pulled])
         except BuildError as error:
             raise BuildError(
-                f"{error}\nwithout a registry: sudo make KECHI_BASE_FROM=mirror"
+                f"{error}\nto do without a registry, be root and set KECHI_BASE_FROM=mirror"
             ) from error
         _run([*self.plan.command, "tag", pulled, base_image(release)])
         if ours:
@@ -154,15 +154,19 @@ def build(releases: list[str]) -> None:
 
 def remove(plan: engine.Plan) -> list[str]:
     """Remove all that was built here, and name the images that a container still uses."""
-    labelled = [*plan.command, "images", "--quiet", f"--filter=label={KEY}"]
+    template = "{{.ID}} {{.Repository}}:{{.Tag}}"
+    labelled = [*plan.command, "images", f"--filter=label={KEY}", f"--format={template}"]
     listed = subprocess.run(labelled, capture_output=True, text=True, check=True)
-    names = [*dict.fromkeys(listed.stdout.split()), *map(base_image, SUITES)]
     kept = []
-    for name in names:
-        command = [*plan.command, "rmi", name]
+    for line in dict.fromkeys(listed.stdout.splitlines()):
+        identity, _, name = line.partition(" ")
+        target = identity if "<none>" in name else name
+        command = [*plan.command, "rmi", target]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode and "in use" in done.stderr + done.stdout:
-            kept.append(name)
+        if done.returncode:
+            kept.append(target)
+    for base in map(base_image, SUITES):  # one from a registry has no label
+        subprocess.run([*plan.command, "rmi", base], capture_output=True, check=False)
     return kept
 
 

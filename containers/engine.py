@@ -122,7 +122,7 @@ def decide(facts: Facts) -> Plan:
         command=tuple(command),
         run_flags=tuple(flags),
         # chroot: needs no OCI runtime, so no quirk of one
-        build_flags=("--isolation=chroot", "--pull=missing"),
+        build_flags=("--isolation=chroot",),
         remove_flags=("--force", "--volumes", "--time=0"),
         ca_bundle=facts.ca_bundle,
     )
