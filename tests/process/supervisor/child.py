@@ -47,6 +47,8 @@ def main() -> None:
         address = os.environ["NOTIFY_SOCKET"].replace("@", "\0", 1)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.sendto(b"STATUS=up\nREADY=1\n", address)
+    if "exit when ready" in plan:
+        sys.exit(plan["exit when ready"])
     sockets = [
         socket.socket(fileno=int(item.rpartition("=")[2]))
         for item in filter(None, os.environ["SERVER_STARTER_PORT"].split(";"))

@@ -147,7 +147,10 @@ class Server:
     def ask(self, address: str | int | None = None) -> int:
         """Return the number of the generation that answers a connection."""
         with contextlib.closing(connect(address or str(self.path))) as connection:
-            return int(connection.recv(100))
+            answer = b""
+            while data := connection.recv(100):  # to its end, so that the server closes first
+                answer += data
+            return int(answer)
 
     def clean_up(self) -> None:
         """End all that the test has left of its session."""

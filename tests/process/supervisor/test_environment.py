@@ -36,7 +36,7 @@ def test_the_envdir_overrules_the_command_line_which_overrules_the_environment(
     assert not {".hidden", "EMPTY", "DIRECTORY"} & env.keys()
     (envdir / "FROM_FILE").write_text("changed")
     assert server.restart().returncode == 0
-    assert "sleeping 0.1 secs before killing old workers" in server.said()
+    server.wait_for("sleeping 0.1 secs before killing old workers")
     assert server.record(2)["environment"]["FROM_FILE"] == "changed"
     (envdir / "FROM_FILE").unlink()
     assert server.restart().returncode == 0
@@ -49,10 +49,10 @@ def test_a_wrong_value_in_the_envdir_is_said_and_the_last_policy_stays(
     server.start(f"--envdir={envdir}").wait_serving(1)
     (envdir / "KILL_OLD_DELAY").write_text("soon")
     assert server.restart().returncode == 0
-    assert 'KILL_OLD_DELAY: "soon" is not a number of seconds' in server.said()
+    server.wait_for('KILL_OLD_DELAY: "soon" is not a number of seconds')
     (envdir / "KILL_OLD_DELAY").write_text("0.1")
     assert server.restart().returncode == 0
-    assert "sleeping 0.1 secs" in server.said()
+    server.wait_for("sleeping 0.1 secs")
 
 
 def test_a_wrong_value_at_the_start_ends_it_before_a_socket_is_made(
@@ -120,7 +120,7 @@ def test_what_systemd_says_to_us_is_not_passed_on(server: Server) -> None:
     env = server.record(1)["environment"]
     assert env["NOTIFY_SOCKET"].startswith("@")
     assert not {"WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID"} & env.keys()
-    assert "failed to tell systemd" in server.said(), "and it is said that nobody listens there"
+    server.wait_for("failed to tell systemd")  # and it is said that nobody listens there
 
 
 def test_systemd_hears_of_readiness_state_and_stop(server: Server) -> None:

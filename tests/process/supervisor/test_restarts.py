@@ -21,7 +21,7 @@ def test_a_hup_replaces_the_generation_and_the_old_one_ends(server: Server) -> N
     server.wait_serving(2)
     assert server.ask() == 2
     assert not alive(old)
-    assert f"old worker {old} died, status:15" in server.said()
+    server.wait_for(f"old worker {old} died, status:15")
 
 
 def test_no_connection_is_refused_or_left_unanswered_in_restarts(server: Server) -> None:
@@ -64,6 +64,22 @@ def test_a_failed_generation_leaves_the_old_one_serving(server: Server) -> None:
     server.plan(ready=True)
     server.signal(signal.SIGHUP)  # a HUP during back-off retries at once
     wait_until(lambda: max(server.generations()) > 2, "a generation that is healthy again")
+
+
+def test_ready_from_a_generation_that_is_dead_already_counts_for_nothing(server: Server) -> None:
+    server.start(f"--path={server.path}").wait_serving(1)
+    pid = server.generations()[1]
+    server.plan(**{"boot": 0.2, "ready": True, "exit when ready": 7})
+    server.signal(signal.SIGHUP)
+    dying = int(server.record(2)["pid"])
+    server.signal(signal.SIGSTOP)  # both its READY=1 and its death are there when we look again
+    wait_until(lambda: not alive(dying), "it says READY=1 and dies")
+    server.plan(ready=False)
+    server.signal(signal.SIGCONT)
+    server.wait_for("seems to have failed to start, exit status:1792")
+    assert server.generations() == {1: pid}
+    assert alive(pid)
+    assert server.ask() == 1
 
 
 def test_a_failed_exec_or_chdir_costs_nothing(server: Server) -> None:
@@ -198,7 +214,7 @@ def test_the_death_of_the_serving_worker_is_noticed_at_once(server: Server) -> N
     pid = server.generations()[1]
     os.kill(pid, signal.SIGKILL)
     server.wait_serving(2)
-    assert f"worker {pid} died unexpectedly with status:9, restarting" in server.said()
+    server.wait_for(f"worker {pid} died unexpectedly with status:9, restarting")
     assert server.ask() == 2
 
 
@@ -257,4 +273,4 @@ def test_an_unwritable_status_file_is_said_and_survived(server: Server) -> None:
 def test_timed_restarts_happen(server: Server) -> None:
     server.start(env={"ENABLE_AUTO_RESTART": "1", "AUTO_RESTART_INTERVAL": "0.3"})
     wait_until(lambda: max(server.generations(), default=0) >= 3, "three generations")
-    assert "autorestart triggered (interval=0.3)" in server.said()
+    server.wait_for("autorestart triggered (interval=0.3)")

@@ -69,6 +69,15 @@ def test_tcp_udp_and_unix_sockets_are_served_and_told_in_both_protocols(server: 
     assert stat.S_IMODE(server.control.stat().st_mode) == 0o600
 
 
+def test_a_port_can_be_bound_again_right_after_a_stop(server: Server) -> None:
+    port = free_port()
+    for number in (1, 2):
+        server.start(f"--port=127.0.0.1:{port}").wait_serving(1)
+        assert server.ask(port) == 1  # closed by the server first: its port is in TIME_WAIT
+        assert server.stop() == 0
+        assert server.said().count("exiting") == number
+
+
 def test_an_ipv6_address_is_bound_alone(server: Server) -> None:
     if not socket.has_ipv6 or not Path("/proc/net/if_inet6").exists():
         pytest.skip("no IPv6 here")

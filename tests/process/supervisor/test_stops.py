@@ -58,7 +58,7 @@ def test_a_worker_that_ignores_the_signal_is_killed_when_the_grace_is_over(
     server.signal(signal.SIGHUP)
     server.wait_serving(2)
     assert not alive(stubborn)
-    assert f"old worker {stubborn} died, status:9" in server.said()
+    server.wait_for(f"old worker {stubborn} died, status:9")
     server.signal(signal.SIGTERM)
     server.signal(signal.SIGTERM)
     time.sleep(0.1)
@@ -112,10 +112,10 @@ def test_signal_on_hup_and_on_term_are_what_workers_get(server: Server) -> None:
     first = server.generations()[1]
     server.signal(signal.SIGHUP)
     server.wait_serving(2)
-    assert f"old worker {first} died, status:10" in server.said()
+    server.wait_for(f"old worker {first} died, status:10")
     second = server.generations()[2]
     assert server.stop() == 0
-    assert f"worker {second} died, status:12" in server.said()
+    server.wait_for(f"worker {second} died, status:12")
 
 
 def test_two_servers_do_not_share_a_pid_file(server: Server, tmp_path: object) -> None:
