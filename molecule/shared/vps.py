@@ -64,6 +64,16 @@ class Vps:
         """The number of the newest generation."""
         return max(generation.number for generation in self.generations(pool))
 
+    def state(self, pool: str) -> tuple[int, int]:
+        """The super-daemon's pid and the generation's number: what a restart changes."""
+        return self.main_pid(pool), self.generation(pool)
+
+    def memory_limit(self, pool: str) -> int:
+        """The limit in bytes that the kernel holds the pool to, not what systemd shows."""
+        group = self._cgroup(pool, "memory")
+        command = f"cat {group}/memory.max {group}/memory.limit_in_bytes 2>/dev/null || true"
+        return int(self.host.check_output(command))
+
     def wait_for_generation(self, pool: str, number: int) -> None:
         """Wait until this generation is the only one."""
         self._wait(

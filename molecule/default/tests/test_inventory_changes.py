@@ -1,0 +1,100 @@
+"""A changed inventory, and site.yml again: exactly what is needed, gracefully, and nothing else."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from shared.inventory import Inventory
+from shared.load import Target, load
+from shared.vps import Vps
+
+NEW_APP = {
+    "name": "second",
+    "hosts": ["second.example"],
+    "source": "../../../examples/motd",
+    "wsgi": "motd:application",
+}
+SITES = [Target("new", "motd.example"), Target("keep-alive", "clock.example")]
+
+
+@pytest.fixture
+def vps(host, address):
+    return Vps(host, address(host))
+
+
+@pytest.fixture
+def inventory(host):
+    return Inventory(host.backend.name)
+
+
+def test_a_bigger_limit_holds_at_once_and_restarts_nothing(vps, host, inventory):
+    pools = inventory.variables["vhost_app_pools"]
+    pools[0]["memory_max_mb"] += 16
+    before = vps.state("main"), vps.state("clock")
+    inventory.apply(vhost_app_pools=pools)
+    assert (vps.state("main"), vps.state("clock")) == before
+    assert vps.memory_limit("main") == pools[0]["memory_max_mb"] * 1024 * 1024
+
+
+def test_another_delay_reaches_both_pools_by_graceful_restart(vps, inventory):
+    before = {pool: vps.state(pool) for pool in ("main", "clock")}
+    delay = inventory.variables["supervisor_kill_old_delay_seconds"] + 1
+    with load(vps.address, SITES) as report:
+        inventory.apply(supervisor_kill_old_delay_seconds=delay)
+    assert report.failures == [], str(report)
+    for pool, (super_daemon, generation) in before.items():
+        assert vps.state(pool) == (super_daemon, generation + 1)
+        environment = vps.environment(vps.generations(pool)[0].pid)
+        assert environment["KILL_OLD_DELAY"] == str(delay)
+
+
+def test_a_new_app_joins_its_pool_by_graceful_restart_and_leaves_the_other_pool_alone(
+    vps, inventory
+):
+    pools = copy.deepcopy(inventory.variables["vhost_app_pools"])
+    pools[0]["apps"].append(NEW_APP)
+    super_daemon, generation = vps.state("main")
+    clock = vps.state("clock")
+    with load(vps.address, SITES) as report:
+        inventory.apply(vhost_app_pools=pools)
+    assert report.failures == [], str(report)
+    assert vps.get("second.example").headers["X-Directory"].startswith("/srv/www/second/")
+    assert vps.state("main") == (super_daemon, generation + 1)
+    assert vps.state("clock") == clock
+
+
+@pytest.mark.parametrize(
+    ("broken", "sentence"),
+    [
+        (
+            {"supervisor_kill_old_delay_seconds": "soon"},
+            'supervisor_kill_old_delay_seconds: "soon" is not a whole number',
+        ),
+        ({"hosts": []}, "vhost_app_pools[0].apps[1].hosts: [] is not a list of at least one"),
+        (
+            {"hosts": ["blog.example"]},
+            'vhost_app_pools[0].apps[1].hosts[0]: "blog.example" is taken',
+        ),
+        ({"memory_max_mb": 99_999_999}, "vhost_app_pools[0].memory_max_mb: 99999999 is over the"),
+    ],
+)
+def test_a_wrong_inventory_is_refused_before_the_host_changes(
+    vps, host, inventory, broken, sentence
+):
+    pools = inventory.variables["vhost_app_pools"]
+    for key, value in broken.items():
+        if key == "hosts":
+            pools[0]["apps"][1]["hosts"] = value
+        elif key == "memory_max_mb":
+            pools[0]["memory_max_mb"] = value
+    changes = {k: v for k, v in broken.items() if k.startswith("supervisor_")}
+    # something that would change the host, were the mistake not found first
+    changes["frontend_client_max_body_mb"] = 77
+    before = vps.state("main"), vps.state("clock")
+    host.check_output("touch /run/before")
+    output = inventory.refuse(vhost_app_pools=pools, **changes)
+    assert sentence in output
+    assert host.check_output("find /etc /srv /usr/local -newer /run/before -type f") == ""
+    assert (vps.state("main"), vps.state("clock")) == before

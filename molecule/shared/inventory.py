@@ -1,0 +1,60 @@
+"""The scenario's inventory, changed for one run of site.yml."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+class Inventory:
+    """Runs site.yml on one machine with some variables changed, as if in the inventory."""
+
+    def __init__(self, machine: str) -> None:
+        self.machine = machine
+        self.path = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "inventory"
+
+    @cached_property
+    def variables(self) -> dict[str, Any]:
+        """The variables of all its machines, a copy to change."""
+        text = (self.path / "group_vars" / "all.yml").read_text(encoding="utf-8")
+        variables: dict[str, Any] = yaml.safe_load(text)
+        return variables
+
+    def apply(self, **changes: object) -> None:
+        """Run site.yml; raises AssertionError with its output where it fails."""
+        done = self._run(changes)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def refuse(self, **changes: object) -> str:
+        """Run site.yml, expect that it fails, and return what it said."""
+        done = self._run(changes)
+        assert done.returncode != 0, f"was not refused:\n{done.stdout}"
+        return done.stdout + done.stderr
+
+    def _run(self, changes: dict[str, object]) -> subprocess.CompletedProcess[str]:
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump(changes, file)
+            file.flush()
+            return subprocess.run(
+                [
+                    "ansible-playbook",
+                    f"--inventory={self.path}/",
+                    f"--limit={self.machine}",
+                    f"--extra-vars=@{file.name}",
+                    "playbooks/site.yml",
+                ],
+                cwd=REPOSITORY,
+                env={**os.environ, "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg")},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
