@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 RESTART = "restart"
 PROGRESS, DONE, FAILED = "progress", "done", "failed"
 _MODE = 0o600
-_BACKLOG = 16
+_BACKLOG = 128
 _MOST_CLIENTS = 32
 _LONGEST_REQUEST = 1024  # bytes
 
