@@ -270,6 +270,14 @@ def test_an_unwritable_status_file_is_said_and_survived(server: Server) -> None:
     assert server.stop() == 0
 
 
+def test_a_log_on_a_full_disk_is_survived(server: Server) -> None:
+    full = "import os\nos.dup2(os.open('/dev/full', os.O_WRONLY), 2)"
+    server.start(f"--path={server.path}", prelude=full).wait_serving(1)
+    assert server.restart().returncode == 0
+    assert server.ask() == 2
+    assert server.stop() == 0
+
+
 def test_timed_restarts_happen(server: Server) -> None:
     server.start(env={"ENABLE_AUTO_RESTART": "1", "AUTO_RESTART_INTERVAL": "0.3"})
     wait_until(lambda: max(server.generations(), default=0) >= 3, "three generations")
