@@ -115,9 +115,8 @@ class Vps:
 
     def journal(self, pool: str) -> str:
         """The last lines of the pool's journal."""
-        return self.host.check_output(
-            f"journalctl --no-pager --output=cat --lines=100 --unit=kechi@{pool}.service"
-        )
+        read = "journalctl --no-pager --output=cat --lines=100"
+        return str(self.host.check_output(f"{read} --unit=kechi@{pool}.service"))
 
     @contextmanager
     def broken_file(self, path: str, content: str) -> Iterator[None]:
@@ -131,7 +130,7 @@ class Vps:
     def _cgroup(self, pool: str, controller: str) -> str:
         """The unit's directory in the cgroup hierarchy that has a controller (v1 or v2)."""
         show = "systemctl show --property=ControlGroup --value"
-        path = self.host.check_output(f"{show} kechi@{pool}.service")
+        path = str(self.host.check_output(f"{show} kechi@{pool}.service"))
         if self.host.file("/sys/fs/cgroup/cgroup.controllers").exists:
             return f"/sys/fs/cgroup{path}"
         return f"/sys/fs/cgroup/{controller.removeprefix('name=')}{path}"

@@ -60,6 +60,8 @@ class ActionModule(ActionBase):
         with tempfile.TemporaryDirectory() as folder:
             local = Path(folder) / f"{tree['digest']}.tar.gz"
             trees.archive(Path(tree["source"]), local, tree.get("inside", ""))
-            remote: str = self._connection._shell.join_path(self._connection._shell.tmpdir, local.name)
+            remote: str = self._connection._shell.join_path(
+                self._connection._shell.tmpdir, local.name
+            )
             self._transfer_file(str(local), remote)
         return remote

@@ -42,6 +42,7 @@ from typing import IO
 from ansible.errors import AnsibleConnectionFailure
 from ansible.module_utils.common.text.converters import to_text
 from ansible.plugins.connection import ConnectionBase
+
 from ansible_collections.kechi.vps.containers import engine
 
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.kechi.vps.plugins.modules import pool_state, release, swapfile
 from ansible_collections.kechi.vps.plugins.plugin_utils import trees
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from ansible_collections.kechi.vps.plugins.filter.pools import pool_plan
 from ansible_collections.kechi.vps.plugins.plugin_utils import pools
 

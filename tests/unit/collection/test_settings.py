@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from ansible_collections.kechi.vps.plugins.plugin_utils import checks
 from ansible_collections.kechi.vps.plugins.plugin_utils.settings import problems, unknown
 
