@@ -10,6 +10,9 @@ import pytest
 
 from .harness import LIMIT, Server, wait_until
 
+# The C library keeps two signals for itself, and nobody can undo what a runner did to those.
+OURS = sum(1 << (number - 1) for number in signal.valid_signals())
+
 
 @pytest.fixture
 def envdir(tmp_path: Path) -> Path:
@@ -98,8 +101,8 @@ def test_the_child_runs_in_the_directory_with_default_signals_but_pipe_ignored(
     assert record["directory"] == str(work)
     masks = {name: int(value, 16) for name, value in record["signals"].items() if name != "SigQ"}
     python_itself = {signal.SIGXFSZ, signal.SIGPIPE}  # the child is Python, which ignores these
-    assert masks["SigBlk"] == 0
-    assert masks["SigIgn"] == sum(1 << (number - 1) for number in python_itself)
+    assert masks["SigBlk"] & OURS == 0
+    assert masks["SigIgn"] & OURS == sum(1 << (number - 1) for number in python_itself)
     os.kill(record["pid"], signal.SIGKILL)
     server.wait_for(f"worker {record['pid']} died unexpectedly with status:9, restarting")
     assert server.stop() == 0
@@ -110,7 +113,7 @@ def test_sigpipe_is_ignored_in_the_child_and_sigxfsz_is_not(server: Server) -> N
     program = ["/bin/sh", "-c", f"grep SigIgn /proc/self/status > {out}; exec sleep 60"]
     server.start(program=program)
     wait_until(lambda: out.exists() and out.read_text(), "the child")
-    assert int(out.read_text().split()[1], 16) == 1 << (signal.SIGPIPE - 1)
+    assert int(out.read_text().split()[1], 16) & OURS == 1 << (signal.SIGPIPE - 1)
 
 
 def test_what_systemd_says_to_us_is_not_passed_on(server: Server) -> None:
