@@ -51,6 +51,7 @@ class Connection(ConnectionBase):
 
     transport = "kechi.vps.container"
     has_pipelining = True
+    _connected: bool
 
     def _connect(self) -> Connection:
         if not self._connected:

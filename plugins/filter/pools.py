@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from ..plugin_utils import pool_plan as plans
 from ..plugin_utils import pools
 
 SPECS = Path(__file__).resolve().parents[2] / "roles" / "vhost_app" / "meta" / "argument_specs.yml"
@@ -16,9 +17,9 @@ SPECS = Path(__file__).resolve().parents[2] / "roles" / "vhost_app" / "meta" / "
 def pool_plan(
     value: Sequence[pools.Pool], inventory_dir: str, server_requirements: Sequence[str]
 ) -> dict[str, Any]:
-    """``vhost_app_pools | kechi.vps.pool_plan(inventory_dir, requirements)``: see `pools.plan`."""
+    """``vhost_app_pools | kechi.vps.pool_plan(inventory_dir, requirements)``: see `plan` there."""
     specs = yaml.safe_load(SPECS.read_text(encoding="utf-8"))["argument_specs"]["main"]["options"]
-    return pools.plan(
+    return plans.plan(
         value,
         spec=specs["vhost_app_pools"]["options"],
         inventory=Path(inventory_dir),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..plugin_utils import pools
+from ..plugin_utils import pool_problems
 from ..plugin_utils.settings import problem
 
 Values = Mapping[str, Any]
@@ -52,7 +52,7 @@ def supervisor(values: Values, _machine: Machine) -> Iterator[str]:
 
 def vhost_app(values: Values, machine: Machine) -> Iterator[str]:
     """Pools and apps, each alone and all together."""
-    yield from pools.problems(
+    yield from pool_problems.problems(
         values["vhost_app_pools"], memory_mb=machine.memory_mb, inventory=machine.inventory
     )
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from ansible_collections.kechi.vps.plugins.filter.pools import pool_plan
-from ansible_collections.kechi.vps.plugins.plugin_utils import pools
+from ansible_collections.kechi.vps.plugins.plugin_utils import pool_problems, pools
 
 REPOSITORY = Path(__file__).parents[3]
 LOCAL = REPOSITORY / "inventory" / "local"
@@ -20,7 +20,7 @@ def local():
 
 
 def problems_of(found, memory_mb=1024):
-    return list(pools.problems(found, memory_mb=memory_mb, inventory=LOCAL))
+    return list(pool_problems.problems(found, memory_mb=memory_mb, inventory=LOCAL))
 
 
 def test_the_inventory_of_the_demo_has_no_problem(local):

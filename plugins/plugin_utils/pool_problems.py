@@ -1,0 +1,138 @@
+"""What is wrong with the pools of an inventory, each alone and between them.
+
+The rules of a pool file are the vhost server's own (``supervisor_py.vhost.pool``), asked here
+before anything on a host changes; this module adds what only the inventory knows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...supervisor_py.vhost import pool as pool_file
+from ..plugin_utils.pools import Pool, document, source_directory
+from ..plugin_utils.settings import problem, where_set
+
+PLAIN_WORD = re.compile(r"^[^\s\"'\\$%]+$")  # what systemd passes on as one argument, unchanged
+SMALLEST_POOL_MB = 32
+STEP = re.compile(r"\w+|\[\d+\]")
+
+
+def problems(pools: Sequence[Pool], *, memory_mb: int | None, inventory: Path) -> Iterator[str]:
+    """Every problem of the pools, each alone and between them.
+
+    Args:
+        pools: ``vhost_app_pools`` as the inventory has it, types already right.
+        memory_mb: the target's memory in MB; None where it is not known.
+        inventory: the folder that relative ``source`` paths start at.
+    """
+    for number, pool in enumerate(pools):
+        at = f"vhost_app_pools[{number}]"
+        for sentence in pool_file.problems(document(pool)):
+            yield _as_in_the_inventory(at, pool, sentence)
+        yield from _command(at, pool)
+        yield from _memory(at, pool, memory_mb)
+        for place, app in enumerate(pool["apps"]):
+            folder = source_directory(app["source"], inventory)
+            if not folder.is_dir():
+                yield problem(
+                    f"{at}.apps[{place}].source",
+                    app["source"],
+                    f"is no directory on the control machine ({folder}); allowed: an absolute "
+                    "path, or one relative to the inventory",
+                    app,
+                )
+    yield from _clashes(pools)
+
+
+def _as_in_the_inventory(at: str, pool: Pool, sentence: str) -> str:
+    """A sentence about the pool file, told of the inventory that the file is made from."""
+    path = sentence.partition(":")[0]
+    found: Any = pool
+    origin = ""
+    for step in STEP.findall(path.removeprefix("pool.")):
+        try:
+            found = found[int(step[1:-1])] if step[0] == "[" else found[step]
+        except (KeyError, IndexError, TypeError):
+            break
+        origin = where_set(found) or origin
+    origin = origin or where_set(pool)
+    return f"{at}.{sentence.removeprefix('pool.')}" + (f" (set in {origin})" if origin else "")
+
+
+def _command(at: str, pool: Pool) -> Iterator[str]:
+    """A command pool is one app and its own server; any other needs a WSGI object per app."""
+    command = pool.get("command")
+    if not command:
+        return
+    for number, word in enumerate(command):
+        if not PLAIN_WORD.match(str(word)):
+            yield problem(
+                f"{at}.command[{number}]",
+                word,
+                "can't be handed on by systemd unchanged; allowed: no spaces, quotes, \\, $ or %",
+                pool,
+            )
+    if not str(command[0]).startswith("/"):
+        yield problem(f"{at}.command[0]", command[0], "is not an absolute path of a program", pool)
+    if len(pool["apps"]) != 1:
+        yield problem(
+            f"{at}.apps",
+            [app["name"] for app in pool["apps"]],
+            "are too many or too few; allowed with `command`: exactly one app",
+            pool,
+        )
+    for place, app in enumerate(pool["apps"]):
+        if app.get("wsgi"):
+            yield problem(
+                f"{at}.apps[{place}].wsgi",
+                app["wsgi"],
+                "has no meaning in a pool with `command`; allowed: one or the other",
+                app,
+            )
+
+
+def _memory(at: str, pool: Pool, memory_mb: int | None) -> Iterator[str]:
+    most, high = pool.get("memory_max_mb"), pool.get("memory_high_mb")
+    if most is not None and int(most) < SMALLEST_POOL_MB:
+        yield problem(
+            f"{at}.memory_max_mb", most, f"is too small; allowed: {SMALLEST_POOL_MB} or more", pool
+        )
+    if most is not None and memory_mb is not None and int(most) > memory_mb:
+        yield problem(
+            f"{at}.memory_max_mb",
+            most,
+            f"is over the machine's memory; allowed: {memory_mb} (MB) at most",
+            pool,
+        )
+    if most is not None and high is not None and not 0 < int(high) <= int(most):
+        yield problem(
+            f"{at}.memory_high_mb", high, f"is not from 1 to memory_max_mb ({most})", pool
+        )
+
+
+def _clashes(pools: Sequence[Pool]) -> Iterator[str]:
+    """A pool's name, an app's name and a host are each taken once on a machine."""
+    taken: dict[tuple[str, str], str] = {}
+
+    def take(kind: str, value: object, path: str, container: object) -> Iterator[str]:
+        key = (kind, str(value).lower().rstrip("."))
+        if key in taken:
+            yield problem(path, value, f"is taken: {taken[key]} has this {kind} already", container)
+        else:
+            taken[key] = path
+
+    for number, pool in enumerate(pools):
+        at = f"vhost_app_pools[{number}]"
+        yield from take("pool name", pool["name"], f"{at}.name", pool)
+        for place, app in enumerate(pool["apps"]):
+            path = f"{at}.apps[{place}]"
+            # inside one pool the pool file's own rules have already spoken
+            own = {host.lower() for other in pool["apps"][:place] for host in other["hosts"]}
+            if app["name"] not in [other["name"] for other in pool["apps"][:place]]:
+                yield from take("app name", app["name"], f"{path}.name", app)
+            for index, host in enumerate(app["hosts"]):
+                if str(host).lower() not in own:
+                    yield from take("host", host, f"{path}.hosts[{index}]", app)
