@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import time
@@ -208,7 +209,8 @@ class SuperDaemon:
         summary = machine.summary(self._state)
         if summary != self._summary:
             self._summary = summary
-            self._notify(f"STATUS={summary}")
+            # systemd's StatusErrno tells scripts what the text tells people: the last start failed
+            self._notify(f"STATUS={summary}\nERRNO={errno.ECHILD if self._state.trouble else 0}")
 
     def _perform(self, action: Action) -> Event | None:
         match action:

@@ -60,12 +60,14 @@ actions:
 """
 
 import hashlib
+import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-SHOWN = ("ActiveState", "UnitFileState", "NeedDaemonReload")
+SHOWN = ("ActiveState", "SubState", "UnitFileState", "NeedDaemonReload", "Job", "StatusErrno")
 JOURNAL_LINES = "40"
+POLL_SECONDS = 0.2
 
 
 def digest(paths: list[str]) -> str:
@@ -132,27 +134,44 @@ class Pools:
         return found
 
     def act(self, name: str, step: str) -> None:
-        """One step; a failure carries the journal of the pool."""
+        """One step."""
         service, socket = f"kechi@{name}.service", f"kechi@{name}.socket"
-        commands = {
-            "daemon-reload": [["daemon-reload"]],
-            "enable": [["enable", service, socket]],
-            "start": [["start", socket], ["start", service]],
-            "restart": [["restart", service]],
-            "reload": [["reload", service]],
-        }
-        for command in commands[step]:
-            rc, out, err = self.module.run_command(["systemctl", *command])
-            if rc:
-                _, journal, _ = self.module.run_command(
-                    ["journalctl", "--no-pager", "--output=cat", f"--lines={JOURNAL_LINES}",
-                     f"--unit={service}"]
-                )  # fmt: skip
-                self.module.fail_json(
-                    msg=f"pool {name}: {step} failed: {(err or out).strip()}\n"
-                    f"The last lines of its journal:\n{journal}",
-                    rc=rc,
-                )
+        if step == "daemon-reload":
+            self._systemctl(name, "daemon-reload")
+        elif step == "enable":
+            self._systemctl(name, "enable", service, socket)
+        elif step == "reload":
+            self._systemctl(name, "reload", service)
+        else:
+            self._systemctl(name, "start", socket)
+            self._systemctl(name, "restart", "--no-block", service)
+            self._wait_until_up(name, service)
+
+    def _wait_until_up(self, name: str, service: str) -> None:
+        """Wait for the start's end, or for its first failure: systemd itself would go on trying."""
+        while True:
+            found = self.show(service)
+            starting = found["SubState"] == "start"
+            if starting and found["StatusErrno"] != "0":
+                self._fail(name, "its first generation does not start")
+            if found.get("Job", "0") in ("", "0") and not starting:
+                break
+            time.sleep(POLL_SECONDS)
+        if found["ActiveState"] != "active":
+            self._fail(name, f"it is {found['ActiveState']} ({found['SubState']})")
+
+    def _systemctl(self, name: str, *command: str) -> None:
+        rc, out, err = self.module.run_command(["systemctl", *command])
+        if rc:
+            self._fail(name, f"systemctl {' '.join(command)}: {(err or out).strip()}")
+
+    def _fail(self, name: str, why: str) -> None:
+        """End with the journal of the pool: what its apps said is the reason."""
+        _, journal, _ = self.module.run_command(
+            ["journalctl", "--no-pager", "--output=cat", f"--lines={JOURNAL_LINES}",
+             f"--unit=kechi@{name}.service"]
+        )  # fmt: skip
+        self.module.fail_json(msg=f"pool {name}: {why}\nThe last lines of its journal:\n{journal}")
 
 
 def main() -> None:

@@ -98,3 +98,17 @@ def test_a_wrong_inventory_is_refused_before_the_host_changes(
     assert sentence in output
     assert host.check_output("find /etc /srv /usr/local -newer /run/before -type f") == ""
     assert (vps.state("main"), vps.state("clock")) == before
+
+
+def test_a_pool_that_never_starts_is_told_at_once_with_the_reason(vps, host, inventory):
+    pools = inventory.variables["vhost_app_pools"]
+    app = {**NEW_APP, "name": "broken", "hosts": ["broken.example"], "wsgi": "motd:nothing"}
+    pools.append({"name": "broken", "apps": [app]})
+    before = vps.state("main"), vps.state("clock")
+    try:
+        output = inventory.refuse(vhost_app_pools=pools)
+    finally:
+        host.run("systemctl disable --now kechi@broken.service kechi@broken.socket")
+    assert "pool broken: its first generation does not start" in output
+    assert "motd:nothing is not there" in output
+    assert (vps.state("main"), vps.state("clock")) == before

@@ -1,5 +1,6 @@
 """What generations get from us: variables, signals, directory; and what systemd hears."""
 
+import errno
 import os
 import signal
 import socket
@@ -144,6 +145,7 @@ def test_systemd_hears_of_readiness_state_and_stop(server: Server) -> None:
         pid = server.record(1)["pid"]
         assert f"STATUS=generation 1 starting (pid {pid})" in heard
         hear_until(f"STATUS=generation 1 serving (pid {pid})")
+        assert f"ERRNO={errno.ECHILD}" not in heard
         server.plan(exit=7)
         assert server.restart().returncode == 1
         failed = server.record(2)["pid"]
@@ -151,6 +153,7 @@ def test_systemd_hears_of_readiness_state_and_stop(server: Server) -> None:
             f"STATUS=generation 1 serving (pid {pid}); "
             f"generation 2 (pid {failed}) ended with exit status 7 before it was ready"
         )
+        assert heard[-1] == f"ERRNO={errno.ECHILD}"
         server.signal(signal.SIGTERM)
         hear_until("STOPPING=1")
         assert heard.count("READY=1") == 1
