@@ -13,8 +13,9 @@ from shared.vps import Vps
 NEW_APP = {
     "name": "second",
     "hosts": ["second.example"],
-    "source": "../../../examples/motd",
-    "wsgi": "motd:application",
+    "source": "../../shared/apps/greeter",
+    "wsgi": "greeter:application",
+    "environment": {"GREETER_SHARED": "/srv/www/second/shared"},
 }
 SITES = [Target("new", "motd.example"), Target("keep-alive", "clock.example")]
 
@@ -60,7 +61,7 @@ def test_a_new_app_joins_its_pool_by_graceful_restart_and_leaves_the_other_pool_
     with load(vps.address, SITES) as report:
         inventory.apply(vhost_app_pools=pools)
     assert report.failures == [], str(report)
-    assert vps.get("second.example").headers["X-Directory"].startswith("/srv/www/second/")
+    assert vps.get("second.example").text == "hello from /srv/www/second/shared\n"
     assert vps.state("main") == (super_daemon, generation + 1)
     assert vps.state("clock") == clock
 
@@ -102,7 +103,7 @@ def test_a_wrong_inventory_is_refused_before_the_host_changes(
 
 def test_a_pool_that_never_starts_is_told_at_once_with_the_reason(vps, host, inventory):
     pools = inventory.variables["vhost_app_pools"]
-    app = {**NEW_APP, "name": "broken", "hosts": ["broken.example"], "wsgi": "motd:nothing"}
+    app = {**NEW_APP, "name": "broken", "hosts": ["broken.example"], "wsgi": "greeter:nothing"}
     pools.append({"name": "broken", "apps": [app]})
     before = vps.state("main"), vps.state("clock")
     try:
@@ -110,5 +111,5 @@ def test_a_pool_that_never_starts_is_told_at_once_with_the_reason(vps, host, inv
     finally:
         host.run("systemctl disable --now kechi@broken.service kechi@broken.socket")
     assert "pool broken: its first generation does not start" in output
-    assert "motd:nothing is not there" in output
+    assert "greeter:nothing is not there" in output
     assert (vps.state("main"), vps.state("clock")) == before
