@@ -20,6 +20,7 @@ class Inventory:
 
     def __init__(self, machine: str) -> None:
         self.machine = machine
+        self._changed = False
         self.path = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "inventory"
 
     @cached_property
@@ -31,8 +32,14 @@ class Inventory:
 
     def apply(self, **changes: object) -> None:
         """Run site.yml; raises AssertionError with its output where it fails."""
+        self._changed = True
         done = self._run(changes)
         assert done.returncode == 0, done.stdout + done.stderr
+
+    def restore(self) -> None:
+        """Bring the machine back to what the scenario's inventory says, where a test changed it."""
+        if self._changed:
+            self.apply()
 
     def refuse(self, **changes: object) -> str:
         """Run site.yml, expect that it fails, and return what it said."""

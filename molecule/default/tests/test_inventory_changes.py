@@ -27,7 +27,9 @@ def vps(host, address):
 
 @pytest.fixture
 def inventory(host):
-    return Inventory(host.backend.name)
+    inventory = Inventory(host.backend.name)
+    yield inventory
+    inventory.restore()
 
 
 def test_a_bigger_limit_holds_at_once_and_restarts_nothing(vps, host, inventory):
