@@ -2,12 +2,15 @@
 
 Three kinds at once, because a restart can fail each in its own way: a connection for each request,
 connections that are kept, and requests that are under way for seconds. A request that ends in
-anything but a whole response of status 200 is a failure; nothing is retried.
+anything but a whole response of status 200 is a failure; nothing is retried. A kept connection that
+the server has closed between two requests is opened anew, as every HTTP client does (RFC 9112
+section 9.5), and counted.
 """
 
 from __future__ import annotations
 
 import http.client
+import select
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +39,7 @@ class Outcome:
     seconds: float
     error: str
     generation: str
+    reopened: bool  # the server had closed the kept connection before
 
 
 @dataclass
@@ -53,6 +57,11 @@ class Report:
         """The requests that were not answered as they should be."""
         return [outcome for outcome in self.outcomes if outcome.error]
 
+    @property
+    def reopened(self) -> int:
+        """How often a kept connection was found closed by the server."""
+        return sum(1 for outcome in self.outcomes if outcome.reopened)
+
     def generations(self, host: str) -> set[int]:
         """The generations that answered for a host."""
         return {int(o.generation) for o in self.outcomes if o.target.host == host and not o.error}
@@ -64,6 +73,7 @@ class Report:
             slowest = max(outcome.seconds for outcome in found)
             failed = sum(1 for outcome in found if outcome.error)
             lines.append(f"{kind}: {len(found)} requests, {failed} failed, slowest {slowest:.3f} s")
+        lines.append(f"kept connections that the server closed: {self.reopened}")
         lines += [f"  {o.target.kind} {o.target.host}: {o.error}" for o in self.failures[:20]]
         return "\n".join(lines)
 
@@ -87,12 +97,24 @@ class Client:
     def _ask(self) -> Outcome:
         started = time.monotonic()
         error = generation = ""
+        reopened = self._closed_meanwhile()
+        if reopened:
+            self._close()
         try:
             generation = self._request()
         except (OSError, http.client.HTTPException) as failure:
             error = f"{type(failure).__name__}: {failure}"
             self._close()
-        return Outcome(self._target, started, time.monotonic() - started, error, generation)
+        return Outcome(
+            self._target, started, time.monotonic() - started, error, generation, reopened
+        )
+
+    def _closed_meanwhile(self) -> bool:
+        """Whether the server has ended a connection on which nothing was asked."""
+        if self._connection is None:
+            return False
+        readable, _, _ = select.select([self._connection.sock], [], [], 0)
+        return bool(readable)
 
     def _request(self) -> str:
         if self._connection is None:

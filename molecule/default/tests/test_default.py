@@ -114,6 +114,7 @@ def test_no_request_fails_in_restarts_by_hup(vps, pool, targets):
             vps.wait_for_generation(pool, first + number)
     print(report)
     assert report.failures == [], str(report)
+    assert report.reopened == 0, "a restart must not close what the front end keeps"
     assert vps.generation(pool) == first + RESTARTS
     for target in targets:
         seen = report.generations(target.host)
