@@ -78,7 +78,7 @@ def test_a_new_app_joins_its_pool_by_graceful_restart_and_leaves_the_other_pool_
         ({"hosts": []}, "vhost_app_pools[0].apps[1].hosts: [] is not a list of at least one"),
         (
             {"hosts": ["blog.example"]},
-            'vhost_app_pools[0].apps[1].hosts[0]: "blog.example" is taken',
+            'vhost_app_pools[0].apps[1].hosts: "blog.example" is taken by apps[0].hosts',
         ),
         ({"memory_max_mb": 99_999_999}, "vhost_app_pools[0].memory_max_mb: 99999999 is over the"),
     ],
