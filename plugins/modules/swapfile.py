@@ -51,7 +51,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 MB = 1024 * 1024
 SIGNATURE = b"SWAPSPACE2"
-FREE_MARGIN_MB = 64  # what must stay free after a swapoff, for the system itself
+FREE_MARGIN_MB = 64  # of memory and of the disk: what must stay free for the system itself
 
 
 class RefusedError(Exception):
@@ -65,6 +65,7 @@ def plan(  # noqa: PLR0913 - these are the facts that decide
     signed: bool,
     used_kb: int | None,
     available_kb: int,
+    room: int,
     wanted_mb: int,
 ) -> list[str]:
     """The missing steps.
@@ -75,14 +76,21 @@ def plan(  # noqa: PLR0913 - these are the facts that decide
         signed: whether it carries swap's signature.
         used_kb: what it holds in kB; None where it is not switched on.
         available_kb: the memory that could take that in.
+        room: what a new file may take on the disk in bytes, the old one's part included.
         wanted_mb: the size asked for.
 
     Raises:
-        RefusedError: switching off the old file would not fit into memory.
+        RefusedError: switching off the old file would not fit into memory, or the new one not
+            on the disk.
     """
     right_size = found_size is not None and abs(found_size - wanted_mb * MB) < page_size
     if right_size and signed:
         return [] if used_kb is not None else ["on"]
+    if not right_size and room < (wanted_mb + FREE_MARGIN_MB) * MB:
+        raise RefusedError(
+            f"{wanted_mb} MB are too many for its disk; allowed: "
+            f"{max(room // MB - FREE_MARGIN_MB, 0)} at most"
+        )
     steps = []
     if used_kb is not None:
         if used_kb + FREE_MARGIN_MB * 1024 > available_kb:
@@ -102,6 +110,7 @@ class Swapfile:
 
     def __init__(self, module: AnsibleModule, path: Path, size_mb: int) -> None:
         self.module, self.path, self.size_mb = module, path, size_mb
+        self.part = path.with_name(path.name + ".part")
 
     def facts(self) -> dict[str, Any]:
         """What `plan` asks for."""
@@ -123,8 +132,15 @@ class Swapfile:
             "signed": signed,
             "used_kb": used_kb,
             "available_kb": int(memory["MemAvailable"].split()[0]),
+            "room": self._room(),
             "wanted_mb": self.size_mb,
         }
+
+    def _room(self) -> int:
+        """Bytes for a new file: what is free, and what the old one and an interrupted run hold."""
+        disk = os.statvfs(self.path.parent)
+        ours = [path.stat().st_blocks * 512 for path in (self.path, self.part) if path.exists()]
+        return disk.f_bavail * disk.f_frsize + sum(ours)
 
     def act(self, step: str) -> None:
         """One step of the plan."""
@@ -139,21 +155,15 @@ class Swapfile:
 
     def _allocate(self) -> None:
         """Write zeros: swapon takes no holes, and not every file system's fallocate will do."""
-        room = os.statvfs(self.path.parent)
-        if room.f_bavail * room.f_frsize < (self.size_mb + FREE_MARGIN_MB) * MB:
-            raise RefusedError(
-                f"{self.path.parent} has {room.f_bavail * room.f_frsize // MB} MB free, "
-                f"{self.size_mb + FREE_MARGIN_MB} are needed"
-            )
-        part = self.path.with_name(self.path.name + ".part")
-        part.unlink(missing_ok=True)
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        self.part.unlink(missing_ok=True)
+        handle = os.open(self.part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
             zeros = bytes(MB)
             for _ in range(self.size_mb):
                 file.write(zeros)
             file.flush()
             os.fsync(file.fileno())
-        part.rename(self.path)
+        self.part.rename(self.path)
 
 
 def main() -> None:
