@@ -11,7 +11,7 @@ description:
   - Each pool's units leave digests of what they were started from in C(/run/kechi-NAME).
   - A pool whose super-daemon was started from other unit files or code is restarted (systemd keeps
     the listening sockets); one whose apps, requirements or environment differ gets a new
-    generation; one that only differs in its limits gets them from a daemon-reload.
+    generation; limits are handed to the kernel as they are, and restart nothing.
   - What is compared is the state, not what this run changed, so that a run after an interrupted one
     finishes its work.
 options:
@@ -35,6 +35,11 @@ options:
         type: list
         elements: path
         required: true
+      limits_paths:
+        description: A change in these only changes memory limits.
+        type: list
+        elements: path
+        required: true
 attributes:
   check_mode:
     support: full
@@ -49,6 +54,7 @@ EXAMPLES = """
       - name: main
         unit_paths: [/etc/systemd/system/kechi@.service, /usr/local/lib/kechi/current]
         generation_paths: [/etc/kechi/pools/main.toml, /srv/www/blog/current]
+        limits_paths: ["/etc/systemd/system/kechi@main.service.d/limits.conf"]
 """
 
 RETURN = """
@@ -65,7 +71,17 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-SHOWN = ("ActiveState", "SubState", "UnitFileState", "NeedDaemonReload", "Job", "StatusErrno")
+KINDS = ("unit", "generation", "limits")
+LIMITS = ("MemoryMax", "MemoryHigh")
+SHOWN = (
+    "ActiveState",
+    "SubState",
+    "UnitFileState",
+    "NeedDaemonReload",
+    "Job",
+    "StatusErrno",
+    *LIMITS,
+)
 JOURNAL_LINES = "40"
 POLL_SECONDS = 0.2
 
@@ -104,10 +120,12 @@ def needed(service: dict[str, str], socket: dict[str, str], running: dict[str, s
     if "enabled" not in (service["UnitFileState"],) or socket["UnitFileState"] != "enabled":
         steps.append("enable")
     if socket["ActiveState"] != "active" or service["ActiveState"] not in ("active", "reloading"):
-        steps.append("start")
-    elif running["unit"] != wanted["unit"]:
-        steps.append("restart")
-    elif running["generation"] != wanted["generation"]:
+        return [*steps, "start"]
+    if running["unit"] != wanted["unit"]:
+        return [*steps, "restart"]
+    if running["limits"] != wanted["limits"]:
+        steps.append("limits")
+    if running["generation"] != wanted["generation"]:
         steps.append("reload")
     return steps
 
@@ -128,7 +146,7 @@ class Pools:
     def running(self, name: str) -> dict[str, str]:
         """What the running units were started from; "" where they are not running."""
         found = {}
-        for kind in ("unit", "generation"):
+        for kind in KINDS:
             path = Path(f"/run/kechi-{name}/{name}.{kind}")
             found[kind] = path.read_text() if path.is_file() else ""
         return found
@@ -142,6 +160,13 @@ class Pools:
             self._systemctl(name, "enable", service, socket)
         elif step == "reload":
             self._systemctl(name, "reload", service)
+        elif step == "limits":
+            # systemd 257 leaves a running unit's cgroup alone in a daemon-reload
+            shown = self.show(service)
+            limits = [f"{limit}={shown[limit]}" for limit in LIMITS]
+            self._systemctl(name, "set-property", "--runtime", service, *limits)
+            made_of = Path(f"/etc/kechi/pools/{name}.limits").read_text()
+            Path(f"/run/kechi-{name}/{name}.limits").write_text(made_of)
         else:
             self._systemctl(name, "start", socket)
             self._systemctl(name, "restart", "--no-block", service)
@@ -186,6 +211,7 @@ def main() -> None:
                     "name": {"type": "str", "required": True},
                     "unit_paths": {"type": "list", "elements": "path", "required": True},
                     "generation_paths": {"type": "list", "elements": "path", "required": True},
+                    "limits_paths": {"type": "list", "elements": "path", "required": True},
                 },
             }
         },
@@ -195,7 +221,7 @@ def main() -> None:
     actions = {}
     for pool in module.params["pools"]:
         name = pool["name"]
-        wanted = {kind: digest(pool[f"{kind}_paths"]) for kind in ("unit", "generation")}
+        wanted = {kind: digest(pool[f"{kind}_paths"]) for kind in KINDS}
         steps = needed(
             effects.show(f"kechi@{name}.service"),
             effects.show(f"kechi@{name}.socket"),

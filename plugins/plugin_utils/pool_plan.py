@@ -127,6 +127,7 @@ def _state(pool: Pool) -> dict[str, Any]:
             "/usr/local/lib/kechi/current",
         ],
         "generation_paths": ["/etc/kechi/env", *own, *code],
+        "limits_paths": [f"/etc/systemd/system/kechi@{name}.service.d/limits.conf"],
     }
 
 

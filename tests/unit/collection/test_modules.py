@@ -10,7 +10,7 @@ from ansible_collections.kechi.vps.plugins.plugin_utils import trees
 
 MB = 1024 * 1024
 SETTLED = {"ActiveState": "active", "UnitFileState": "enabled", "NeedDaemonReload": "no"}
-SAME = {"unit": "u", "generation": "g"}
+SAME = {"unit": "u", "generation": "g", "limits": "l"}
 
 
 @pytest.mark.parametrize(
@@ -20,12 +20,14 @@ SAME = {"unit": "u", "generation": "g"}
         ({"NeedDaemonReload": "yes"}, {}, SAME, ["daemon-reload"]),
         ({}, {"NeedDaemonReload": "yes"}, SAME, ["daemon-reload"]),
         ({}, {}, {**SAME, "generation": "old"}, ["reload"]),
-        ({}, {}, {"unit": "old", "generation": "old"}, ["restart"]),
+        ({}, {}, {**SAME, "limits": "old"}, ["limits"]),
+        ({}, {}, {**SAME, "limits": "old", "generation": "old"}, ["limits", "reload"]),
+        ({}, {}, {"unit": "old", "generation": "old", "limits": "old"}, ["restart"]),
         ({"NeedDaemonReload": "yes"}, {}, {**SAME, "unit": "old"}, ["daemon-reload", "restart"]),
         (
             {"ActiveState": "inactive", "UnitFileState": ""},
             {"ActiveState": "inactive", "UnitFileState": ""},
-            {"unit": "", "generation": ""},
+            {"unit": "", "generation": "", "limits": ""},
             ["enable", "start"],
         ),
         ({"ActiveState": "failed"}, {}, SAME, ["start"]),
