@@ -117,7 +117,7 @@ def needed(service: dict[str, str], socket: dict[str, str], running: dict[str, s
     steps = []
     if "yes" in (service["NeedDaemonReload"], socket["NeedDaemonReload"]):
         steps.append("daemon-reload")
-    if "enabled" not in (service["UnitFileState"],) or socket["UnitFileState"] != "enabled":
+    if {service["UnitFileState"], socket["UnitFileState"]} != {"enabled"}:
         steps.append("enable")
     if socket["ActiveState"] != "active" or service["ActiveState"] not in ("active", "reloading"):
         return [*steps, "start"]
