@@ -27,7 +27,7 @@ def load_on(sockets: Sockets) -> Load:
         load.new_connections(address, HOST)
         for think in (0.001, 0.3, 1.2):
             load.keep_alive(address, HOST, think)
-    load.slow(sockets.path, HOST, 3.0)
+    load.slow(sockets.path, HOST, 1.5)
     return load
 
 
@@ -40,7 +40,7 @@ def test_twenty_generations_under_load_lose_no_request(
     assert load.failures == []
     assert len({name.split("/")[0] for name in load.seen}) == GENERATIONS
     assert min(load.done["new"], load.done["keep-alive"]) > 10 * GENERATIONS
-    assert load.done["slow"] >= 2
+    assert load.done["slow"] >= 1, "at the least one was under way all the time"
     assert load.slowest < SLOWEST_SECONDS
 
 
