@@ -65,6 +65,14 @@ class Policy(Record):
     kill_old_delay: float | None = None
     auto_restart: bool = False
     auto_restart_interval: float = 360.0
+    max_generations: int = 2
+    memory_budget_kb: float = 0.0  # of a generation's processes together; 0: none
+    shared_floor_percent: float = 0.0
+    memory_interval: float = 60.0
+    min_restart_interval: float = 600.0
+    memory_wait: float = 30.0
+    signal_on_shrink: Signal | None = None
+    signal_on_grow: Signal | None = None
 
 
 class Generation(Record):

@@ -13,14 +13,21 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .options import Parsed
+    from .signals import Signal
 
 BACKLOG = 4096  # SOMAXCONN of Linux since 5.4; the kernel cuts it to its own limit
 ENVDIR = "ENVDIR"
 KILL_OLD_DELAY = "KILL_OLD_DELAY"
 ENABLE_AUTO_RESTART = "ENABLE_AUTO_RESTART"
 AUTO_RESTART_INTERVAL = "AUTO_RESTART_INTERVAL"
+MEMORY_BUDGET_MB = "MEMORY_BUDGET_MB"
+SHARED_FLOOR_PERCENT = "SHARED_FLOOR_PERCENT"
+MIN_RESTART_INTERVAL = "MIN_RESTART_INTERVAL"
 READINESS_KINDS = (AUTO, NOTIFY, INTERVAL)
 _AUTO_RESTART_SECONDS = "360"  # Perl's
+_MIN_RESTART_SECONDS = "600"
+_KB_PER_MB = 1024
+_ALL = 100  # percent
 
 OPTIONS = (
     Option("port", TEXTS, "[HOST:][u]PORT[=FD]", "TCP port to listen on (u: UDP); may be repeated"),
@@ -33,6 +40,8 @@ OPTIONS = (
     Option("pid-file", TEXT, "FILE", "holds our process id, locked as long as we live"),
     Option("status-file", TEXT, "FILE", "holds GENERATION:PID of each generation alive"),
     Option("envdir", TEXT, "DIR", "variables, one file each, read again at each restart"),
+    Option("log-file", TEXT, "FILE", "append all output to this file, or to a `| command`"),
+    Option("daemonize", FLAG, "", "go into the background; needs --log-file"),
     Option("kill-old-delay", INTEGER, "SECONDS", "let an old generation live on for this long (0)"),
     Option("enable-auto-restart", FLAG, "", "restart by the clock"),
     Option("auto-restart-interval", INTEGER, "SECONDS", "how often, and a tenth at most (360)"),
@@ -45,6 +54,51 @@ OPTIONS = (
     Option("grace", SECONDS, "SECONDS", "from the signal to SIGKILL (30)", ours=True),
     Option("control-socket", TEXT, "PATH", "where --restart reaches the server", ours=True),
     Option("restart-timeout", SECONDS, "SECONDS", "--restart gives up then (300)", ours=True),
+    Option("status", FLAG, "", "show what the running server does", ours=True),
+    Option("json", FLAG, "", "with --status: as JSON", ours=True),
+    Option("upgrade", FLAG, "", "replace the running server by a new version of itself", ours=True),
+    Option("user", TEXT, "NAME", "run as this user, once the sockets are open", ours=True),
+    Option("group", TEXT, "NAME", "run as this group (that of --user)", ours=True),
+    Option("probe", TEXT, "PROBE", "a generation serves when this address answers", ours=True),
+    Option("max-generations", INTEGER, "N", "alive at once, at most (2)", ours=True),
+    Option("memory-budget-mb", INTEGER, "MB", "restart when a generation holds more", ours=True),
+    Option(
+        "shared-floor-percent",
+        INTEGER,
+        "PERCENT",
+        "restart when the workers share less of their memory",
+        ours=True,
+    ),
+    Option("memory-interval", SECONDS, "SECONDS", "how often memory is measured (60)", ours=True),
+    Option(
+        "min-restart-interval",
+        SECONDS,
+        "SECONDS",
+        "serve for this long before a restart for memory (600)",
+        ours=True,
+    ),
+    Option(
+        "memory-wait",
+        SECONDS,
+        "SECONDS",
+        "a restart waits this long for memory for two generations (30)",
+        ours=True,
+    ),
+    Option(
+        "signal-on-shrink",
+        TEXT,
+        "SIGNAL",
+        "asks a generation for a worker less where two don't fit (gunicorn: TTOU)",
+        ours=True,
+    ),
+    Option(
+        "signal-on-grow",
+        TEXT,
+        "SIGNAL",
+        "gives it back if the restart fails (gunicorn: TTIN)",
+        ours=True,
+    ),
+    Option("metrics-file", TEXT, "FILE", "figures for Prometheus's textfile collector", ours=True),
 )
 
 
@@ -59,6 +113,12 @@ class Settings(Record):
     pid_file: str | None
     status_file: str | None
     control_socket: str | None
+    log_file: str | None
+    daemonize: bool
+    user: str | None
+    group: str | None
+    probe: str | None
+    metrics_file: str | None
     policy: Policy  # but for what the environment says
 
 
@@ -69,6 +129,11 @@ def _least(parsed: Parsed, name: str, default: float, least: float = 0) -> float
     if value < least:
         raise FatalError(f"--{name}: {value:g} is too small (allowed: {least:g} or more)", 1)
     return value
+
+
+def _signal(parsed: Parsed, name: str) -> Signal | None:
+    text = parsed.text(name)
+    return None if text is None else signals.parse(text, f"--{name}")
 
 
 def from_options(parsed: Parsed) -> Settings:
@@ -86,9 +151,19 @@ def from_options(parsed: Parsed) -> Settings:
         grace=_least(parsed, "grace", 30),
         signal_on_hup=signals.parse(parsed.text("signal-on-hup") or "TERM", "--signal-on-hup"),
         signal_on_term=signals.parse(parsed.text("signal-on-term") or "TERM", "--signal-on-term"),
+        max_generations=int(_least(parsed, "max-generations", 2, 2)),
+        memory_interval=_least(parsed, "memory-interval", 60, 1),
+        memory_wait=_least(parsed, "memory-wait", 30),
+        signal_on_shrink=_signal(parsed, "signal-on-shrink"),
+        signal_on_grow=_signal(parsed, "signal-on-grow"),
     )
     _least(parsed, "kill-old-delay", 0)
     _least(parsed, "auto-restart-interval", 0)
+    _least(parsed, "memory-budget-mb", 0)
+    _least(parsed, "min-restart-interval", 0)
+    if _least(parsed, "shared-floor-percent", 0) >= _ALL:
+        floor = parsed.text("shared-floor-percent")
+        raise FatalError(f"--shared-floor-percent: {floor} is too much (allowed: 0 to 99)", 1)
     return Settings(
         command=parsed.arguments,
         ports=parsed.texts("port"),
@@ -98,6 +173,12 @@ def from_options(parsed: Parsed) -> Settings:
         pid_file=parsed.text("pid-file"),
         status_file=parsed.text("status-file"),
         control_socket=parsed.text("control-socket"),
+        log_file=parsed.text("log-file"),
+        daemonize=parsed.flag("daemonize"),
+        user=parsed.text("user"),
+        group=parsed.text("group"),
+        probe=parsed.text("probe"),
+        metrics_file=parsed.text("metrics-file"),
         policy=policy,
     )
 
@@ -109,6 +190,9 @@ def variables(parsed: Parsed) -> dict[str, str]:
         ENABLE_AUTO_RESTART: "1" if parsed.flag("enable-auto-restart") else None,
         KILL_OLD_DELAY: parsed.text("kill-old-delay"),
         AUTO_RESTART_INTERVAL: parsed.text("auto-restart-interval"),
+        MEMORY_BUDGET_MB: parsed.text("memory-budget-mb"),
+        SHARED_FLOOR_PERCENT: parsed.text("shared-floor-percent"),
+        MIN_RESTART_INTERVAL: parsed.text("min-restart-interval"),
     }
     return {name: value for name, value in given.items() if value is not None}
 
@@ -132,10 +216,19 @@ def policy_in(policy: Policy, environment: Mapping[str, str]) -> Policy:
     automatic = _true(environment.get(ENABLE_AUTO_RESTART, ""))
     every = environment.get(AUTO_RESTART_INTERVAL, "")
     return policy.but(
-        kill_old_delay=None if delay is None else _seconds(KILL_OLD_DELAY, delay or "0"),
+        kill_old_delay=None if delay is None else _number(environment, KILL_OLD_DELAY, "seconds"),
         auto_restart=automatic,
-        auto_restart_interval=_seconds(
-            AUTO_RESTART_INTERVAL, every if _true(every) else _AUTO_RESTART_SECONDS
+        auto_restart_interval=_number(
+            {AUTO_RESTART_INTERVAL: every if _true(every) else _AUTO_RESTART_SECONDS},
+            AUTO_RESTART_INTERVAL,
+            "seconds",
+        ),
+        memory_budget_kb=_number(environment, MEMORY_BUDGET_MB, "megabytes") * _KB_PER_MB,
+        shared_floor_percent=_number(environment, SHARED_FLOOR_PERCENT, "percent"),
+        min_restart_interval=_number(
+            {MIN_RESTART_INTERVAL: _MIN_RESTART_SECONDS, **environment},
+            MIN_RESTART_INTERVAL,
+            "seconds",
         ),
     )
 
@@ -144,10 +237,12 @@ def _true(text: str) -> bool:
     return text not in ("", "0")  # Perl's
 
 
-def _seconds(name: str, text: str) -> float:
+def _number(environment: Mapping[str, str], name: str, unit: str) -> float:
+    """Read a variable that is a number; 0, as when it is unset or empty, means off."""
+    text = environment.get(name) or "0"
     whole, dot, part = text.strip().partition(".")
     if not (whole.isdecimal() and whole.isascii()) or (
         dot and not (part.isdecimal() and part.isascii())
     ):
-        raise FatalError(f'{name}: "{text}" is not a number of seconds (allowed: 0 or more)', 1)
+        raise FatalError(f'{name}: "{text}" is not a number of {unit} (allowed: 0 or more)', 1)
     return float(text)
