@@ -1,0 +1,66 @@
+"""Processes that hold our listening sockets, found in /proc by what they hold and were given.
+
+A process is told by its environment: start_server gives each generation variables of its own, and
+whatever a generation forks inherits them. Nobody is judged by a name or by a pid alone.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .sdnotify import NOTIFY_SOCKET
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_PROC = "/proc"
+
+
+def socket_inodes(fds: Iterable[int]) -> frozenset[int]:
+    """Return what tells these sockets from all others on the host; raises OSError."""
+    return frozenset(os.fstat(fd).st_ino for fd in fds)
+
+
+def left_behind(notify_address: str, inodes: frozenset[int]) -> list[int]:
+    """Return the processes, but for us, of one generation that hold one of these sockets.
+
+    A generation is known by its NOTIFY_SOCKET, which no other one ever had.
+    """
+    given = os.fsencode(f"{NOTIFY_SOCKET}={notify_address}")
+    return [
+        pid
+        for pid in _processes()
+        if given in _environment(pid) and not inodes.isdisjoint(held_by(pid).values())
+    ]
+
+
+def held_by(pid: int) -> dict[int, int]:
+    """Return a process's sockets: inode by fd. None when it is gone, or not ours to look into."""
+    found: dict[int, int] = {}
+    try:
+        fds = os.listdir(f"{_PROC}/{pid}/fd")
+    except OSError:
+        return found
+    for fd in fds:
+        try:
+            target = os.readlink(f"{_PROC}/{pid}/fd/{fd}")
+        except OSError:
+            continue  # closed since we looked
+        if target.startswith("socket:["):
+            found[int(fd)] = int(target[len("socket:[") : -1])
+    return found
+
+
+def _processes() -> Iterator[int]:
+    ours = os.getpid()
+    return (pid for pid in map(int, filter(str.isdecimal, os.listdir(_PROC))) if pid != ours)
+
+
+def _environment(pid: int) -> list[bytes]:
+    """Return what a process was started with, as NAME=VALUE."""
+    try:
+        with open(f"{_PROC}/{pid}/environ", "rb", buffering=0) as file:
+            return file.readall().split(b"\0")
+    except OSError:
+        return []  # gone, or not ours to look into
