@@ -53,9 +53,11 @@ def _main(argv: list[str]) -> int:
 
 
 def _serve(parsed: options.Parsed) -> int:
-    from . import handoff, listeners  # noqa: PLC0415  a client has no use for these
+    from . import handoff, listeners, probe  # noqa: PLC0415  a client has no use for these
+    from .children import Work  # noqa: PLC0415
     from .environment import Environment  # noqa: PLC0415
     from .loop import Caught, SuperDaemon  # noqa: PLC0415
+    from .output import Log  # noqa: PLC0415
     from .sdnotify import Notifier  # noqa: PLC0415
     from .status import PidFile  # noqa: PLC0415
 
@@ -64,6 +66,7 @@ def _serve(parsed: options.Parsed) -> int:
     environment = Environment(inherited_variables, settings.variables(parsed), chosen.policy)
     effects.say(f"start_server (pid:{os.getpid()}) starting now...")
     _fill_standard_fds()
+    log = Log(chosen.log_file) if chosen.log_file else None
     caught = Caught()
     caught.install()
     try:
@@ -75,7 +78,12 @@ def _serve(parsed: options.Parsed) -> int:
         pid_file = PidFile(chosen.pid_file) if chosen.pid_file else None
         try:
             notifier = Notifier(inherited_variables)
-            daemon = SuperDaemon(chosen, opened, environment, notifier, caught)
+            probed = probe.parse(chosen.probe, opened.names()) if chosen.probe else None
+            program = effects.Program(chosen.command, chosen.directory)
+            work = Work(program, opened, probed, log)
+            if log:
+                log.take_over()
+            daemon = SuperDaemon(chosen, work, environment, notifier, caught)
             try:
                 code = daemon.run()
                 caught.remove()

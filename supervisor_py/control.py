@@ -1,8 +1,9 @@
 """The control socket's server side.
 
-The protocol is lines. A client sends one request, a word and its arguments (`restart`); the
-server answers with any number of `progress TEXT` and one last `done TEXT` or `failed TEXT`, and
-closes. The socket is of mode 0600: who can connect is the server's own user, or root.
+The protocol is lines. A client sends one request (`restart`, `status`, `upgrade`); the server
+answers with any number of `progress TEXT` and one last `done TEXT` or `failed TEXT`, and closes. A
+status is one line of JSON. The socket is of mode 0600: who can connect is the server's own user,
+or root.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from .sockets import Socket
 
-RESTART = "restart"
+RESTART, STATUS, UPGRADE = "restart", "status", "upgrade"
 PROGRESS, DONE, FAILED = "progress", "done", "failed"
 _MODE = 0o600
 _BACKLOG = 128

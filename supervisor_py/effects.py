@@ -26,6 +26,26 @@ def say(text: str) -> None:
         pass
 
 
+def replace_file(path: str, content: bytes) -> None:
+    """Put a file in place by a rename, so that nobody ever reads a part of it; raises OSError."""
+    temporary = f"{path}.{os.getpid()}"  # beside it: a rename can't cross file systems
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+        os.rename(temporary, path)
+    except OSError:
+        remove_file(temporary)
+        raise
+
+
+def remove_file(path: str) -> None:
+    """Unlink a file that may be gone."""
+    try:  # noqa: SIM105  contextlib would cost memory
+        os.unlink(path)
+    except OSError:
+        pass
+
+
 class Program(Record):
     """What a generation runs, and in which directory (None: our own)."""
 
@@ -33,7 +53,15 @@ class Program(Record):
     directory: str | None
 
 
-def spawn(program: Program, environment: Mapping[str, str]) -> int:
+class Streams(Record):
+    """Fds that become a child's standard streams; None leaves it ours."""
+
+    stdin: int | None = None
+    stdout: int | None = None
+    stderr: int | None = None
+
+
+def spawn(program: Program, environment: Mapping[str, str], streams: Streams) -> int:
     """Fork and exec; return the child's pid. Raises OSError when the fork fails.
 
     Signals are held back until the child has none of our handlers left, so that one sent right
@@ -43,16 +71,19 @@ def spawn(program: Program, environment: Mapping[str, str]) -> int:
     try:
         pid = os.fork()
         if pid == 0:
-            _become(program, environment)
+            _become(program, environment, streams)
         return pid
     finally:
         signals.unblock_all()
 
 
-def _become(program: Program, environment: Mapping[str, str]) -> NoReturn:
+def _become(program: Program, environment: Mapping[str, str], streams: Streams) -> NoReturn:
     """Turn the forked child into the program; nothing of the parent's clean-up may ever run."""
     doing = f"exec {program.command[0]}"
     try:
+        for fd, number in ((streams.stdin, 0), (streams.stdout, 1), (streams.stderr, _STDERR)):
+            if fd is not None:
+                os.dup2(fd, number)
         signals.reset_for_child()
         variables = dict(environment)
         if "LISTEN_FDS" in variables:

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .machine import Policy
+    from .model import Policy
 
 
 class Environment:

@@ -88,6 +88,14 @@ class Listeners:
         labels = {one.fd: one.label for one in self._opened}
         return {PORT_VARIABLE: encode_ports(handed), **encode_listen(labels)}
 
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all sockets, as SERVER_STARTER_PORT has them."""
+        return tuple(one.name for one in self._opened)
+
+    def fds(self) -> list[int]:
+        """Return the fds of all sockets."""
+        return [one.fd for one in self._opened]
+
     def remove(self) -> None:
         """Unlink the paths that we made; inherited ones are systemd's."""
         for one in self._made:

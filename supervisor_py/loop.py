@@ -4,33 +4,22 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import time
 
-from . import control, effects, machine, signals
+from . import __version__, control, effects, events, machine, model, report, signals
+from .children import Children, Work, clock
 from .control import ControlServer
-from .handoff import GENERATION_VARIABLE
-from .readiness import Readiness
-from .sdnotify import NOTIFY_SOCKET, Notifier
+from .logger import Logger
+from .output import Output
+from .poller import Poller
 from .status import StatusFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .environment import Environment
-    from .listeners import Listeners
-    from .machine import Action, Event
+    from .events import Action, Event
+    from .sdnotify import Notifier
     from .settings import Settings
-
-
-class _Child:
-    """What the loop holds for a generation: its process, and where it says that it is ready."""
-
-    def __init__(self, pid: int, pidfd: int, readiness: Readiness) -> None:
-        self.pid = pid
-        self.pidfd = pidfd
-        self.readiness = readiness
 
 
 class Caught:
@@ -40,11 +29,11 @@ class Caught:
     that is full of HUPs never loses a TERM.
     """
 
-    _NUMBERS = (signals.HUP, signals.INT, signals.TERM)
+    _NUMBERS = (signals.HUP, signals.INT, signals.TERM, signals.USR1, signals.USR2)
 
     def __init__(self) -> None:
         self.stop = ""  # the first of TERM and INT
-        self.hup = False
+        self._flags: set[int] = set()
 
     def install(self) -> None:
         """Begin to catch: before there is a pid file or a socket that someone could go by."""
@@ -59,11 +48,18 @@ class Caught:
         for number in self._NUMBERS:
             signals.ignore(number)
 
+    def take(self, number: int) -> bool:
+        """Tell whether a signal has come in since this was asked last."""
+        if number in self._flags:
+            self._flags.discard(number)
+            return True
+        return False
+
     def _catch(self, number: int, _frame: object) -> None:
-        if number == signals.HUP:
-            self.hup = True
-        elif not self.stop:
-            self.stop = signals.name_of(number)
+        if number in (signals.TERM, signals.INT):
+            self.stop = self.stop or signals.name_of(number)
+        else:
+            self._flags.add(number)
 
 
 class SuperDaemon:
@@ -72,76 +68,73 @@ class SuperDaemon:
     def __init__(
         self,
         chosen: Settings,
-        listeners: Listeners,
+        work: Work,
         environment: Environment,
         notifier: Notifier,
         caught: Caught,
     ) -> None:
-        self._program = effects.Program(chosen.command, chosen.directory)
-        self._listeners = listeners
         self._environment = environment
         self._notifier = notifier
         self._caught = caught
-        self._state = machine.State(environment.policy)
+        self._log = log = work.log
+        self._state = model.State(environment.policy)
         self._status = StatusFile(chosen.status_file) if chosen.status_file else None
-        self._children: dict[int, _Child] = {}
-        self._watched: dict[int, Callable[[], None]] = {}
+        self._metrics_file = chosen.metrics_file
         self._deaths: list[Event] = []
         self._events: list[Event] = []
         self._summary = ""
-        self._status_complaint = ""
+        self._metrics = ""
+        self._complaints: dict[str, str] = {}
         self._over = False
-        self._epoll = select.epoll()
-        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._watch(self._wake_read, self._drain_wakeups)
+        now = time.monotonic()
+        self._about = report.About(
+            version=__version__,
+            pid=os.getpid(),
+            started=now,
+            epoch=time.time() - now,
+            sockets=work.listeners.names(),
+            name=report.name_of_file(chosen.metrics_file or ""),
+        )
+        self._poller = Poller()
+        self._output = Output(self._poller.watch_writable)
+        self._children = Children(
+            work, self._poller, self._output, self._deaths.append, self._events.append
+        )
+        self._logger = Logger(log, self._poller, self._output) if log and log.command else None
         self._control: ControlServer | None = None
         if chosen.control_socket:
             self._control = ControlServer(
-                chosen.control_socket, self._watch, self._forget, self._requested
+                chosen.control_socket, self._poller.watch, self._poller.forget, self._requested
             )
 
     # Waiting
 
     def run(self) -> int:
         """Serve until a stop was asked and all generations are gone; return the exit status."""
-        signals.wake(self._wake_write)
-        self._feed(machine.Boot())
+        self._poller.catch_signals()
+        if self._logger:
+            self._logger.start()
+        self._feed(events.Boot())
         while True:
             self._take_in()  # first: a signal may have come in before the wake-up fd was set
             if self._over:
                 return 0
-            self._wait()
+            times = (model.deadline(self._state), self._logger.deadline() if self._logger else None)
+            due = min((one for one in times if one is not None), default=None)
+            self._poller.wait(None if due is None else max(0.0, due - time.monotonic()))
 
     def close(self) -> None:
-        """Remove the control socket and the status file."""
+        """Pass on what is still to be said, and remove the control socket and the files."""
+        self._children.close()
+        self._output.flush()
+        if self._logger:
+            self._logger.finish(self._poller.wait_for)
         if self._control:
             self._control.close()
         if self._status:
             self._status.remove()
-
-    def _wait(self) -> None:
-        """Wait for anything; without a deadline there is no wake-up at all."""
-        due = machine.deadline(self._state)
-        timeout = None if due is None else max(0.0, due - time.monotonic())
-        for fd, _mask in self._epoll.poll(timeout):
-            callback = self._watched.get(fd)
-            if callback:
-                callback()
-
-    def _watch(self, fd: int, callback: Callable[[], None]) -> None:
-        self._epoll.register(fd, select.EPOLLIN)
-        self._watched[fd] = callback
-
-    def _forget(self, fd: int) -> None:
-        del self._watched[fd]
-        self._epoll.unregister(fd)
-
-    def _drain_wakeups(self) -> None:
-        try:
-            while os.read(self._wake_read, 512):
-                pass
-        except BlockingIOError:
-            pass
+        if self._metrics:
+            effects.remove_file(self._metrics_file or "")
 
     # What comes in
 
@@ -151,48 +144,44 @@ class SuperDaemon:
         A stop goes first. Deaths go before all that could make a dead generation the serving one.
         """
         if self._caught.stop and not self._state.stopping:
-            self._feed(machine.StopAsked(self._caught.stop))
+            self._feed(events.StopAsked(self._caught.stop))
         while self._deaths:
             self._feed(self._deaths.pop(0))
         complaint = self._environment.refresh()
         if complaint:
-            effects.say(f"the environment stays as it was: {complaint}")
+            self._output.say(f"the environment stays as it was: {complaint}")
         if self._environment.policy != self._state.policy:
-            self._feed(machine.PolicyRead(self._environment.policy))
+            self._feed(events.PolicyRead(self._environment.policy))
         while self._events:
             self._feed(self._events.pop(0))
-        if self._caught.hup:
-            self._caught.hup = False
-            self._feed(machine.RestartAsked("HUP"))
-        self._feed(machine.Tick())
+        if self._caught.take(signals.USR1):
+            self._reopen_log()
+        if self._caught.take(signals.HUP):
+            self._feed(events.RestartAsked("HUP"))
+        if self._logger:
+            self._logger.tick()
+        self._feed(events.Tick())
 
-    def _heard(self, number: int) -> None:
-        child = self._children.get(number)
-        if child and child.readiness.said_ready():
-            self._events.append(machine.Ready(number))
-
-    def _died(self, number: int) -> None:
-        child = self._children.get(number)
-        if child is None:
-            return
-        pid, status = os.waitpid(child.pid, os.WNOHANG)
-        if pid == 0:
-            return
-        self._release(number)
-        self._deaths.append(machine.Died(number, status))
-
-    def _release(self, number: int) -> None:
-        child = self._children.pop(number)
-        for fd in (child.pidfd, child.readiness.fileno()):
-            self._forget(fd)
-        os.close(child.pidfd)
-        child.readiness.close()
+    def _reopen_log(self) -> None:
+        self._output.flush()
+        complaint = self._log.reopen() if self._log else ""
+        self._output.say(complaint or "received USR1, reopening the log")
 
     def _requested(self, client: int, words: list[str]) -> None:
         if words == [control.RESTART]:
-            self._events.append(machine.RestartAsked("control", client))
+            self._events.append(events.RestartAsked("control", client))
+        elif words == [control.STATUS]:
+            self._report(client)
         elif self._control:
             self._control.answer(client, False, f"unknown request: {' '.join(words)}")
+
+    def _report(self, client: int) -> None:
+        """Tell all there is to know, with the memory as it is now."""
+        for one in self._state.generations:
+            self._feed(self._children.measure(one.number))
+        known = report.snapshot(self._state, self._about, time.monotonic())
+        if self._control:
+            self._control.answer(client, True, report.encode(known))
 
     # What goes out
 
@@ -206,84 +195,79 @@ class SuperDaemon:
                 result = self._perform(action)
                 if result is not None:
                     following.append(result)
-        summary = machine.summary(self._state)
+        summary = report.summary(self._state, clock)
         if summary != self._summary:
             self._summary = summary
             # systemd's StatusErrno tells scripts what the text tells people: the last start failed
             self._notify(f"STATUS={summary}\nERRNO={errno.ECHILD if self._state.trouble else 0}")
+        self._write_metrics()
 
     def _perform(self, action: Action) -> Event | None:
         match action:
-            case machine.Spawn():
-                return self._start(action.number)
-            case machine.Send():
-                child = self._children.get(action.number)
-                if child:
-                    signals.send(child.pidfd, action.signal)
-            case machine.Say():
-                effects.say(action.text)
-            case machine.Tell() if self._control:
-                self._control.tell(action.client, action.text)
-            case machine.Answer() if self._control:
-                self._control.answer(action.client, action.done, action.text)
-            case machine.Notify():
+            case events.Spawn():
+                variables = self._environment.variables
+                policy = self._state.policy
+                return self._children.start(action.number, action.alone, variables, policy)
+            case events.Send():
+                self._children.send(action.number, action.signal)
+            case events.Measure():
+                return self._children.measure(action.number)
+            case events.Say():
+                self._output.say(action.text)
+            case events.Notify():
                 self._notify(action.text)
-            case machine.Exit():
+            case events.Exit():
                 self._over = True
+            case _ if self._control:
+                self._perform_for_client(action, self._control)
         return None
 
-    def _start(self, number: int) -> Event:
-        """Fork a generation; whatever is short (processes, fds, memory), it is one attempt lost."""
-        try:
-            readiness = Readiness()
-        except OSError as error:
-            return machine.SpawnFailed(number, f"no notify socket: {error.strerror}")
-        variables = {
-            **self._environment.variables,
-            **self._listeners.variables(),
-            GENERATION_VARIABLE: str(number),
-            NOTIFY_SOCKET: readiness.address,
-        }
-        try:
-            pid = effects.spawn(self._program, variables)
-        except OSError as error:
-            readiness.close()
-            return machine.SpawnFailed(number, f"fork failed: {error.strerror}")
-        try:
-            pidfd = os.pidfd_open(pid)
-        except OSError as error:
-            readiness.close()
-            os.kill(pid, signals.KILL)  # no process that can't be watched may live
-            os.waitpid(pid, 0)
-            return machine.SpawnFailed(number, f"pidfd_open failed: {error.strerror}")
-        self._children[number] = _Child(pid, pidfd, readiness)
-        self._watch(readiness.fileno(), lambda: self._heard(number))
-        self._watch(pidfd, lambda: self._died(number))
-        return machine.Spawned(number, pid, _random())
+    def _perform_for_client(self, action: Action, server: ControlServer) -> None:
+        match action:
+            case events.Tell():
+                server.tell(action.client, action.text)
+            case events.Quote():
+                for line in self._children.last_lines(action.number):
+                    server.tell(action.client, f"  | {line}")
+            case events.Answer():
+                server.answer(action.client, action.done, action.text)
 
     def _write_status(self) -> None:
-        """Bring the status file up to date; a failure is said once, and tried again each time."""
+        """Bring the status file up to date."""
         if not self._status:
             return
         accepted = [
             (one.number, one.pid) for one in self._state.generations if one.ready is not None
         ]
-        complaint = ""
         try:
             self._status.write(accepted)
         except OSError as error:
-            complaint = f"failed to write the status file: {error}"
-        if complaint and complaint != self._status_complaint:
-            effects.say(complaint)
-        self._status_complaint = complaint
+            self._complain("status", f"failed to write the status file: {error}")
+        else:
+            self._complain("status", "")
+
+    def _write_metrics(self) -> None:
+        if not self._metrics_file:
+            return
+        text = report.metrics(self._state, self._about)
+        if text == self._metrics:
+            return
+        try:
+            effects.replace_file(self._metrics_file, text.encode())
+        except OSError as error:
+            self._complain("metrics", f"failed to write the metrics file: {error}")
+        else:
+            self._metrics = text
+            self._complain("metrics", "")
+
+    def _complain(self, about: str, text: str) -> None:
+        """Say what is wrong, once: what failed is tried again each time."""
+        if text and self._complaints.get(about) != text:
+            self._output.say(text)
+        self._complaints[about] = text
 
     def _notify(self, text: str) -> None:
         try:
             self._notifier.send(text)
         except OSError as error:
-            effects.say(f"failed to tell systemd {text}: {error.strerror}")
-
-
-def _random() -> float:
-    """Return a number from 0 to 1; the `random` module would cost memory."""
-    return int.from_bytes(os.urandom(4), "big") / 0xFFFFFFFF
+            self._output.say(f"failed to tell systemd {text}: {error.strerror}")

@@ -3,233 +3,24 @@
 Times are seconds of a monotonic clock. Nothing here reads a clock, a file or a process: the loop
 brings events and carries out the actions in order. docs/state-machine.md draws it.
 
-Invariants: at most one restart at a time; never more than two generations alive; a generation
-that serves is signalled only when a newer one serves, or at a stop; numbers only rise.
+Invariants: at most one restart at a time; never more generations alive than the policy allows; a
+generation that serves is told to end only when a newer one serves, or at a stop; numbers only rise.
 """
 
 from __future__ import annotations
 
-from . import signals
-from .record import Record
+from . import events, model, signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .signals import Signal
+    from .events import Action, Event
+    from .model import Generation, State
 
-# The phases of a generation.
-STARTING = "starting"  # forked, not ready yet
-SERVING = "serving"  # ready; the newest of those
-RETIRING = "retiring"  # a newer one serves; unsignalled until the kill-old delay is over
-DRAINING = "draining"  # signalled; killed when the grace is over
-GONE = "gone"
+_KB_PER_MB = 1024
 
-# Every transition that there is; docs/state-machine.md is tested against it.
-TRANSITIONS = {
-    (STARTING, SERVING): "it said READY=1, or was alive after the interval",
-    (STARTING, DRAINING): "it was not ready in time, or a stop was asked",
-    (STARTING, GONE): "it died, a failed attempt that is tried again after a back-off",
-    (SERVING, RETIRING): "a newer generation serves",
-    (SERVING, DRAINING): "a stop was asked",
-    (SERVING, GONE): "it died, and a new one is started at once",
-    (RETIRING, SERVING): "the newer generation died before this one was signalled",
-    (RETIRING, DRAINING): "the kill-old delay is over, or a stop was asked",
-    (RETIRING, GONE): "it died by itself",
-    (DRAINING, GONE): "it ended, by its signal or by SIGKILL when the grace was over",
-}
 
-# How readiness is told.
-AUTO, NOTIFY, INTERVAL = "auto", "notify", "interval"
-
-BACKOFF_FACTOR = 1.5  # einhorn's
-BACKOFF_CAP = 30.0  # seconds
-BACKOFF_FLOOR = 0.1  # seconds, for --interval=0
-STEADY = 10.0  # seconds of serving after which a death counts as the first one again
-JITTER = 0.1  # of the auto-restart interval, so that many pools don't restart together
-DEFAULT_DELAY = 5.0  # seconds; Perl's kill-old delay when auto-restart is on
-MOST_GENERATIONS = 2
-
-
-class Policy(Record):
-    """What the operator asked for, in seconds and signals; the envdir may change it any time.
-
-    `kill_old_delay` None means unset: Perl's default, but none for a generation that says
-    itself when it is ready.
-    """
-
-    interval: float
-    readiness: str
-    readiness_timeout: float
-    grace: float
-    signal_on_hup: Signal
-    signal_on_term: Signal
-    kill_old_delay: float | None = None
-    auto_restart: bool = False
-    auto_restart_interval: float = 360.0
-    max_generations: int = 2
-    memory_budget_kb: float = 0.0  # of a generation's processes together; 0: none
-    shared_floor_percent: float = 0.0
-    memory_interval: float = 60.0
-    min_restart_interval: float = 600.0
-    memory_wait: float = 30.0
-    signal_on_shrink: Signal | None = None
-    signal_on_grow: Signal | None = None
-
-
-class Generation(Record):
-    """One run of the child command. `pid` is 0 until the fork is reported."""
-
-    number: int
-    started: float
-    phase: str = STARTING
-    since: float = 0.0  # when it came into its phase
-    pid: int = 0
-    ready: float | None = None  # when it was first taken to serve
-    told: bool = False  # it said READY=1 itself
-    killed: bool = False
-    jitter: float = 0.0  # 0 to 1, drawn by the loop
-
-
-class Restart(Record):
-    """A wish for a new generation, until that one serves and the older one is gone.
-
-    `candidate` is the number of the generation that it started, 0 when none is under way.
-    `clients` are those who wait for its outcome.
-    """
-
-    reason: str
-    planned: bool
-    clients: tuple[int, ...] = ()
-    candidate: int = 0
-    retry_at: float | None = None
-
-
-class State(Record):
-    """All that the super-daemon knows between two events."""
-
-    policy: Policy
-    generations: tuple[Generation, ...] = ()  # those alive, oldest first
-    last_number: int = 0
-    restart: Restart | None = None
-    queued: Restart | None = None  # all that was asked while a generation was under way
-    failures: int = 0  # in a row
-    trouble: str = ""  # the last failure, until a generation serves
-    speaks: bool = False  # some generation has said READY=1: later ones are waited for
-    announced: bool = False  # systemd was told READY=1
-    stopping: bool = False
-    over: bool = False
-
-
-# Events
-
-
-class Event(Record):
-    """Something that happened outside."""
-
-
-class Boot(Event):
-    """The sockets are open: start the first generation."""
-
-
-class Spawned(Event):
-    """The fork that was asked for went well; `jitter` is a random number from 0 to 1."""
-
-    number: int
-    pid: int
-    jitter: float = 0.0
-
-
-class SpawnFailed(Event):
-    """The fork failed, and why."""
-
-    number: int
-    error: str
-
-
-class Ready(Event):
-    """A generation said READY=1."""
-
-    number: int
-
-
-class Died(Event):
-    """A generation ended, with its raw wait status."""
-
-    number: int
-    status: int
-
-
-class RestartAsked(Event):
-    """A restart is wanted: `reason` HUP, or a control client (its number; 0 is none)."""
-
-    reason: str
-    client: int = 0
-
-
-class StopAsked(Event):
-    """TERM or INT came in."""
-
-    signal: str
-
-
-class PolicyRead(Event):
-    """The environment directory was read again and says something else."""
-
-    policy: Policy
-
-
-class Tick(Event):
-    """The time of `deadline` has come."""
-
-
-# Actions
-
-
-class Action(Record):
-    """Something to do outside."""
-
-
-class Spawn(Action):
-    """Fork and exec; answered by Spawned or SpawnFailed."""
-
-    number: int
-
-
-class Send(Action):
-    """Send a signal to a generation's process."""
-
-    number: int
-    signal: int
-
-
-class Say(Action):
-    """Write a line to stderr."""
-
-    text: str
-
-
-class Tell(Action):
-    """Tell a waiting client how the restart goes on."""
-
-    client: int
-    text: str
-
-
-class Answer(Action):
-    """Tell a waiting client the outcome of the restart."""
-
-    client: int
-    done: bool
-    text: str
-
-
-class Notify(Action):
-    """Send a state to systemd, as in sd_notify(3)."""
-
-    text: str
-
-
-class Exit(Action):
-    """End the super-daemon: all generations are gone."""
+def _mb(kb: float) -> str:
+    return f"{kb / _KB_PER_MB:.0f} MB"
 
 
 def describe_exit(status: int) -> str:
@@ -237,94 +28,6 @@ def describe_exit(status: int) -> str:
     if status & 0x7F:
         return f"signal {signals.name_of(status & 0x7F)}"
     return f"exit status {status >> 8}"
-
-
-def in_phase(state: State, phase: str) -> tuple[Generation, ...]:
-    """Return the generations that are in a phase, oldest first."""
-    return tuple(one for one in state.generations if one.phase == phase)
-
-
-def _serving(state: State) -> Generation | None:
-    found = in_phase(state, SERVING)
-    return found[-1] if found else None
-
-
-def _backoff(state: State) -> float:
-    """Return the least time from one attempt's start to the next one's."""
-    base = max(state.policy.interval, BACKOFF_FLOOR)
-    # The exponent is bounded, so that a year of failures can't overflow a float.
-    return min(BACKOFF_CAP, base * BACKOFF_FACTOR ** min(max(state.failures - 1, 0), 50))
-
-
-def _delay(policy: Policy, newer: Generation) -> float:
-    """Return how long older generations are left alone once `newer` serves."""
-    if policy.kill_old_delay is not None:
-        return policy.kill_old_delay
-    return DEFAULT_DELAY if policy.auto_restart and not newer.told else 0.0
-
-
-def _ready_by_interval(state: State) -> bool:
-    """Tell whether being alive after the interval counts as ready."""
-    readiness = state.policy.readiness
-    return readiness == INTERVAL or (readiness == AUTO and not state.speaks)
-
-
-def _has_room(state: State) -> bool:
-    """Tell whether a new generation may be started now.
-
-    A restart waits until the older generation has gone; with none serving there is no time to.
-    """
-    if _serving(state):
-        return len(state.generations) == 1
-    return len(state.generations) < MOST_GENERATIONS
-
-
-def _phase_ends(state: State, one: Generation) -> float | None:
-    """Return when time alone moves a generation on, or None."""
-    policy = state.policy
-    if one.phase == STARTING:
-        limit = policy.interval if _ready_by_interval(state) else policy.readiness_timeout
-        return one.started + limit
-    if one.phase == RETIRING:
-        newer = _serving(state)
-        return None if newer is None else one.since + _delay(policy, newer)
-    if one.phase == DRAINING and not one.killed:
-        return one.since + policy.grace
-    return None
-
-
-def _attempt_at(state: State) -> float | None:
-    """Return when the restart under way starts its next generation, or None."""
-    restart = state.restart
-    if state.stopping or restart is None or restart.candidate or not _has_room(state):
-        return None
-    return restart.retry_at if restart.retry_at is not None else float("-inf")
-
-
-def auto_restart_at(state: State) -> float | None:
-    """Return when the next timed restart is due, or None."""
-    one = _serving(state)
-    busy = state.stopping or state.restart or state.queued
-    if busy or not state.policy.auto_restart or one is None or one.ready is None:
-        return None
-    return one.ready + state.policy.auto_restart_interval * (1 + JITTER * one.jitter)
-
-
-def deadline(state: State) -> float | None:
-    """Return when the next Tick is due; None when nothing is timed."""
-    times = [_phase_ends(state, one) for one in state.generations]
-    times += [_attempt_at(state), auto_restart_at(state)]
-    return min((time for time in times if time is not None), default=None)
-
-
-def summary(state: State) -> str:
-    """Return the state in a line, for `systemctl status`."""
-    parts = [f"generation {one.number} {one.phase} (pid {one.pid})" for one in state.generations]
-    if state.stopping:
-        parts.insert(0, "stopping")
-    if state.trouble:
-        parts.append(state.trouble)
-    return "; ".join(parts) or "no generation alive"
 
 
 def step(state: State, event: Event, now: float) -> tuple[State, tuple[Action, ...]]:
@@ -349,38 +52,55 @@ class _Step:
 
     def take(self, event: Event) -> None:
         match event:
-            case Boot():
-                self._set(restart=Restart("boot", planned=False))
-            case Spawned():
-                self._spawned(event)
-            case SpawnFailed():
-                self._spawn_failed(event)
-            case Ready():
-                self._told_ready(event.number)
-            case Died():
-                self._died(event)
-            case RestartAsked():
-                self._restart_asked(event)
-            case StopAsked():
-                self._stop(event.signal)
-            case PolicyRead():
+            case events.Boot():
+                self._set(restart=model.Restart(model.BOOT, planned=False))
+            case events.PolicyRead():
                 self._set(policy=event.policy)
-            case Tick():
+            case events.RestartAsked():
+                self._restart_asked(event)
+            case events.StopAsked():
+                self._stop(event.signal)
+            case events.Measured():
+                self._measured(event)
+            case events.UpgradeAsked():
+                self._upgrade_asked(event.client)
+            case events.UpgradeChecked():
+                self._upgrade_checked(event.trouble)
+            case events.Resumed():
+                self._resumed(event.text)
+            case events.Tick():
                 pass
+            case _:
+                self._take_of_generation(event)
+
+    def _take_of_generation(self, event: Event) -> None:
+        match event:
+            case events.Spawned():
+                self._spawned(event)
+            case events.SpawnFailed():
+                self._spawn_failed(event)
+            case events.Ready():
+                self._told_ready(event.number)
+            case events.Reported():
+                self._reported(event)
+            case events.Died():
+                self._died(event)
+            case events.Vanished():
+                self._vanished(event.number)
             case _:
                 raise TypeError(f"the machine has no rule for {event!r}")
 
-    def _spawned(self, event: Spawned) -> None:
+    def _spawned(self, event: events.Spawned) -> None:
         one = self._find(event.number)
         if one is None:
             return
         self._replace(one.but(pid=event.pid, jitter=event.jitter))
         self._say(f"starting new worker {event.pid}")
         self._tell(f"generation {one.number} starts (pid {event.pid})")
-        if one.phase == DRAINING:  # stopped between the fork and its report
+        if one.phase == model.DRAINING:  # stopped between the fork and its report
             self._send(one, self.state.policy.signal_on_term.number)
 
-    def _spawn_failed(self, event: SpawnFailed) -> None:
+    def _spawn_failed(self, event: events.SpawnFailed) -> None:
         one = self._find(event.number)
         if one is None:
             return
@@ -391,35 +111,67 @@ class _Step:
 
     def _told_ready(self, number: int) -> None:
         one = self._find(number)
-        if one is None or self.state.policy.readiness == INTERVAL:
+        if one is None or self.state.policy.readiness == model.INTERVAL:
             return
         self._set(speaks=True)
         one = self._replace(one.but(told=True))
-        if one.phase == STARTING:
+        if one.phase == model.STARTING:
             self._accept(one)
 
-    def _died(self, event: Died) -> None:
+    def _reported(self, event: events.Reported) -> None:
+        one = self._find(event.number)
+        if one is None or event.text == one.status:
+            return
+        self._replace(one.but(status=event.text))
+        if one.phase == model.STARTING:
+            self._tell(f"generation {one.number}: {event.text}")
+
+    def _died(self, event: events.Died) -> None:
         one = self._find(event.number)
         if one is None:
             return
-        self._drop(one)
+        if event.left:
+            self._left_behind(one, event.left)
+        else:
+            self._drop(one)
         status = event.status
         how = f"generation {one.number} (pid {one.pid}) ended with {describe_exit(status)}"
-        if self.state.stopping or (one.phase == DRAINING and one.ready is None):
+        if self.state.stopping or (one.phase == model.DRAINING and one.ready is None):
             self._say(f"worker {one.pid} died, status:{status}")
-        elif one.phase in (DRAINING, RETIRING):
+        elif one.phase in (model.DRAINING, model.RETIRING):
             self._say(f"old worker {one.pid} died, status:{status}")
-        elif one.phase == STARTING:
+        elif one.phase == model.STARTING:
             self._say(f"new worker {one.pid} seems to have failed to start, exit status:{status}")
             self._attempt_failed(one, f"{how} before it was ready")
         else:
             self._say(f"worker {one.pid} died unexpectedly with status:{status}, restarting")
             self._serving_died(one, how)
 
+    def _left_behind(self, one: Generation, left: tuple[int, ...]) -> None:
+        """End what a dead generation has left: it would answer requests with old code."""
+        signal = signals.KILL if one.killed else self.state.policy.signal_on_term.number
+        pids = ",".join(map(str, left))
+        self._say(
+            f"worker {one.pid} left processes behind that hold the sockets, "
+            f"sending {signals.name_of(signal)} to them:{pids}"
+        )
+        if one.phase == model.DRAINING:
+            self._replace(one.but(since=self.now, left=True))
+        else:
+            self._replace(self._move(one, model.DRAINING).but(left=True))
+        self._send(one, signal)
+
+    def _vanished(self, number: int) -> None:
+        one = self._find(number)
+        if one is None:
+            return
+        self._drop(one)
+        self._say(f"what worker {one.pid} left behind is gone")
+
     def _serving_died(self, one: Generation, how: str) -> None:
-        retiring = in_phase(self.state, RETIRING)
+        retiring = model.in_phase(self.state, model.RETIRING)
         if retiring:
-            self._move(retiring[-1], SERVING)
+            self._move(retiring[-1], model.SERVING)
             self._say(f"worker {retiring[-1].pid} serves again")
             self._attempt_failed(one, how)
             return
@@ -430,12 +182,12 @@ class _Step:
             self._set(trouble=how)  # the next one is starting already
         else:
             clients = restart.clients if restart else ()
-            self._set(restart=Restart("death of a worker", planned=False, clients=clients))
-            if one.ready is not None and self.now - one.ready >= STEADY:
+            self._set(restart=model.Restart(model.DEATH, planned=False, clients=clients))
+            if one.ready is not None and self.now - one.ready >= model.STEADY:
                 self._set(failures=0)
             self._attempt_failed(one, how)
 
-    def _restart_asked(self, event: RestartAsked) -> None:
+    def _restart_asked(self, event: events.RestartAsked) -> None:
         clients = (event.client,) if event.client else ()
         if self.state.stopping:
             self._answer(clients, False, "the server is stopping")
@@ -447,14 +199,117 @@ class _Step:
             else:
                 self._say(f"restart asked by {event.reason}, spawning a new worker")
             known = restart.clients if restart else ()
-            self._set(restart=Restart(event.reason, True, known + clients), failures=0)
+            wish = model.Restart(event.reason, True, known + clients)
+            if restart:  # one that waits for memory has had workers given up for it
+                wish = wish.but(measuring=restart.measuring, shrunk=restart.shrunk)
+            self._set(restart=wish, failures=0)
         else:
             if queued is None:
                 self._say(f"restart asked by {event.reason} during a restart: one more will follow")
             waiting = queued.clients if queued else ()
-            self._set(queued=Restart(event.reason, True, waiting + clients))
+            self._set(queued=model.Restart(event.reason, True, waiting + clients))
             for client in clients:
-                self._do(Tell(client, "a restart is under way, one more will follow"))
+                self._do(events.Tell(client, "a restart is under way, one more will follow"))
+
+    def _upgrade_asked(self, client: int) -> None:
+        clients = (client,) if client else ()
+        if self.state.stopping:
+            self._answer(clients, False, "the server is stopping")
+            return
+        upgrade = self.state.upgrade or model.Upgrade()
+        if self.state.upgrade is None:
+            self._say("upgrade of start_server asked, checking the new version")
+        self._set(upgrade=upgrade.but(clients=upgrade.clients + clients))
+
+    def _upgrade_checked(self, trouble: str) -> None:
+        upgrade = self.state.upgrade
+        if upgrade is None:
+            return
+        if not trouble:
+            self._set(upgrade=upgrade.but(stage="checked"))
+            return
+        self._say(f"start_server stays as it is: {trouble}")
+        self._answer(upgrade.clients, False, f"start_server stays as it is: {trouble}")
+        self._set(upgrade=None)
+
+    def _resumed(self, text: str) -> None:
+        upgrade = self.state.upgrade
+        self._say(text)
+        self._answer(upgrade.clients if upgrade else (), True, text)
+        self._set(upgrade=None)
+
+    def _measured(self, event: events.Measured) -> None:
+        restart = self.state.restart
+        weighing = restart is not None and restart.measuring
+        if restart and weighing:
+            self._set(restart=restart.but(measuring=False))
+        one = self._find(event.number)
+        if one is None:
+            return
+        one = self._replace(
+            one.but(
+                fresh_kb=one.fresh_kb or event.pss_kb,
+                pss_kb=event.pss_kb,
+                shared_percent=event.shared_percent,
+                processes=event.processes,
+                measured=self.now,
+            )
+        )
+        if weighing and one.phase == model.SERVING:
+            self._weigh(one, event)
+        elif reason := model.need_of_memory(self.state, self.now):
+            self._say(f"restart triggered: {self._excess(one, reason)}")
+            self._set(restart=model.Restart(reason, planned=True), failures=0)
+
+    def _excess(self, one: Generation, reason: str) -> str:
+        policy = self.state.policy
+        if reason == model.MEMORY:
+            budget = _mb(policy.memory_budget_kb)
+            return f"{_mb(one.pss_kb)} of memory are over the budget of {budget}"
+        return (
+            f"the workers share {one.shared_percent:.0f} % of their memory, under the floor of "
+            f"{policy.shared_floor_percent:g} %"
+        )
+
+    def _weigh(self, one: Generation, event: events.Measured) -> None:
+        """Let a restart go on, or make it wait until one more generation fits into memory."""
+        restart, policy = self.state.restart, self.state.policy
+        assert restart is not None
+        # One that can't say when it is ready may not have been loaded when it was first measured.
+        needed = one.fresh_kb if one.told else event.pss_kb
+        if needed <= event.room_kb:
+            self._set(restart=restart.but(fits=True))
+            return
+        short = (
+            f"a second generation needs {_mb(needed)} of memory, and {_mb(event.room_kb)} are left"
+            f" ({event.where})"
+        )
+        if restart.waiting is None:
+            self._say(f"restart waits: {short}")
+            self._tell(f"waiting: {short}")
+            restart = restart.but(waiting=self.now)
+        assert restart.waiting is not None
+        over = restart.waiting + policy.memory_wait <= self.now
+        if over and not restart.put_off:
+            self._say(f"restart put off: {short}")
+            self._answer(restart.clients, False, f"put off until there is room: {short}")
+            restart = self._grow_back(restart).but(clients=(), put_off=True)
+        elif not over and policy.signal_on_shrink and event.processes > 1 + model.MIN_WORKERS:
+            name = policy.signal_on_shrink.name
+            self._say(f"asking worker {one.pid} to shrink, sending {name}")
+            self._tell(f"asking generation {one.number} to shrink")
+            self._send(one, policy.signal_on_shrink.number)
+            restart = restart.but(shrunk=restart.shrunk + 1)
+        again = model.PUT_OFF_CHECK if restart.put_off else model.ROOM_CHECK
+        self._set(restart=restart.but(retry_at=self.now + again))
+
+    def _grow_back(self, restart: model.Restart) -> model.Restart:
+        """Give the serving generation the workers back that it has given up for nothing."""
+        one, signal = model.serving(self.state), self.state.policy.signal_on_grow
+        if one and signal:
+            for _ in range(restart.shrunk):
+                self._send(one, signal.number)
+        return restart.but(shrunk=0)
 
     def _stop(self, signal: str) -> None:
         if self.state.stopping:
@@ -463,14 +318,14 @@ class _Step:
         sent = policy.signal_on_term if signal == "TERM" else signals.Signal("TERM", signals.TERM)
         pids = ",".join(str(one.pid) for one in self.state.generations if one.pid)
         self._say(f"received {signal}, sending {sent.name} to all workers:{pids}")
-        self._do(Notify("STOPPING=1"))
-        for wish in (self.state.restart, self.state.queued):
+        self._do(events.Notify("STOPPING=1"))
+        for wish in (self.state.restart, self.state.queued, self.state.upgrade):
             if wish:
                 self._answer(wish.clients, False, "the server is stopping")
-        self._set(stopping=True, restart=None, queued=None)
+        self._set(stopping=True, restart=None, queued=None, upgrade=None)
         for one in self.state.generations:
-            if one.phase != DRAINING:
-                self._move(one, DRAINING)
+            if one.phase != model.DRAINING:
+                self._move(one, model.DRAINING)
             if one.pid and not one.killed:
                 self._send(one, sent.number)
 
@@ -484,7 +339,7 @@ class _Step:
     def _advance(self) -> bool:
         state, now = self.state, self.now
         for one in state.generations:
-            ends = _phase_ends(state, one)
+            ends = model.phase_ends(state, one)
             if ends is not None and ends <= now:
                 self._phase_over(one)
                 return True
@@ -492,29 +347,44 @@ class _Step:
             if state.generations or state.over:
                 return False
             self._say("exiting")
-            self._do(Exit())
+            self._do(events.Exit())
             self._set(over=True)
             return True
-        return self._advance_restart()
+        return self._advance_restart() or self._advance_upgrade()
+
+    def _advance_upgrade(self) -> bool:
+        """Upgrade between restarts: a generation that is starting is not handed over."""
+        upgrade, restart = self.state.upgrade, self.state.restart
+        if upgrade is None or (restart and (restart.candidate or restart.measuring)):
+            return False
+        if upgrade.stage == "asked":
+            self._set(upgrade=upgrade.but(stage="checking"))
+            self._do(events.CheckUpgrade())
+            return True
+        if upgrade.stage == "checked":
+            self._set(upgrade=upgrade.but(stage="replacing"))
+            self._do(events.Replace())
+            return True
+        return False
 
     def _phase_over(self, one: Generation) -> None:
         policy = self.state.policy
-        if one.phase == STARTING and _ready_by_interval(self.state):
+        if one.phase == model.STARTING and model.ready_by_interval(self.state):
             self._accept(one)
-        elif one.phase == STARTING:
+        elif one.phase == model.STARTING:
             limit = f"{policy.readiness_timeout:g}"
             self._say(
                 f"new worker {one.pid} was not ready within {limit} secs, "
                 f"sending {policy.signal_on_term.name}"
             )
-            self._move(one, DRAINING)
+            self._move(one, model.DRAINING)
             self._send(one, policy.signal_on_term.number)
             why = f"generation {one.number} (pid {one.pid}) was not ready within {limit} seconds"
             self._attempt_failed(one, why)
-        elif one.phase == RETIRING:
+        elif one.phase == model.RETIRING:
             self._say("killing old workers")
             self._tell(f"generation {one.number} ends (pid {one.pid})")
-            self._move(one, DRAINING)
+            self._move(one, model.DRAINING)
             self._send(one, policy.signal_on_hup.number)
         else:
             self._say(f"worker {one.pid} did not end within {policy.grace:g} secs, sending KILL")
@@ -525,60 +395,79 @@ class _Step:
         state = self.state
         restart = state.restart
         if restart and restart.candidate:
-            alive = [(one.number, one.phase) for one in state.generations]
-            if alive != [(restart.candidate, SERVING)]:
+            one = self._find(restart.candidate)
+            if one is None or one.phase != model.SERVING or not model.has_room(state):
                 return False
-            pid = state.generations[0].pid
-            self._answer(
-                restart.clients, True, f"generation {restart.candidate} serves (pid {pid})"
-            )
+            self._answer(restart.clients, True, f"generation {one.number} serves (pid {one.pid})")
             self._set(restart=None)
             return True
         if restart is None and state.queued:
             self._set(restart=state.queued, queued=None, failures=0)
             return True
-        due = auto_restart_at(state)
-        if due is not None and due <= self.now:
-            self._say(f"autorestart triggered (interval={state.policy.auto_restart_interval:g})")
-            self._set(restart=Restart("auto-restart", planned=True), failures=0)
-            return True
-        attempt = _attempt_at(state)
+        if restart is None:
+            return self._advance_by_need()
+        attempt = model.attempt_at(state)
         if attempt is None or attempt > self.now:
             return False
-        self._attempt()
+        one = model.serving(state)
+        if one and not restart.fits and state.policy.memory_wait:
+            self._set(restart=restart.but(measuring=True))
+            self._do(events.Measure(one.number))
+        else:
+            self._attempt()
         return True
+
+    def _advance_by_need(self) -> bool:
+        """Begin a restart for the time or the memory that the serving generation has taken."""
+        state, policy = self.state, self.state.policy
+        one = model.serving(state)
+        if one is None:
+            return False
+        due = model.auto_restart_at(state)
+        if due is not None and due <= self.now:
+            self._say(f"autorestart triggered (interval={policy.auto_restart_interval:g})")
+            self._set(restart=model.Restart(model.TIMED, planned=True), failures=0)
+            return True
+        look = model.measure_at(state)
+        if look is not None and look <= self.now:
+            self._replace(one.but(measured=self.now))
+            self._do(events.Measure(one.number))
+            return True
+        return False
 
     def _attempt(self) -> None:
         restart = self.state.restart
         assert restart is not None
         number = self.state.last_number + 1
-        one = Generation(number, started=self.now, since=self.now)
+        one = model.Generation(number, started=self.now, since=self.now)
         self._set(
             last_number=number,
             generations=(*self.state.generations, one),
             restart=restart.but(candidate=number, retry_at=None),
         )
-        self._do(Spawn(number))
+        self._do(events.Spawn(number, alone=not model.in_phase(self.state, model.SERVING)))
 
     def _accept(self, one: Generation) -> None:
-        old = _serving(self.state)
-        one = self._move(one, SERVING)
+        old = model.serving(self.state)
+        one = self._move(one, model.SERVING)
         one = self._replace(one.but(ready=self.now))
         self._set(trouble="")
         restart = self.state.restart
+        self._do(events.Measure(one.number))
+        self._count(restart.reason if restart else model.BOOT)
         self._tell(f"generation {one.number} serves (pid {one.pid})")
         if not self.state.announced:
             self._set(announced=True)
-            self._do(Notify("READY=1"))
+            self._do(events.Notify("READY=1"))
         if old:
-            self._move(old, RETIRING)
+            self._move(old, model.RETIRING)
         if restart and restart.planned:
             name = self.state.policy.signal_on_hup.name
             self._say(
                 f"new worker is now running, sending {name} to old workers:"
                 f"{old.pid if old else 'none'}"
             )
-        delay = _delay(self.state.policy, one)
+        delay = model.kill_delay(self.state.policy, one)
         if old and delay > 0:
             self._say(f"sleeping {delay:g} secs before killing old workers")
             self._tell(f"waiting {delay:g} seconds before generation {old.number} is ended")
@@ -587,16 +476,27 @@ class _Step:
         """Let the restart begin again after a back-off; those who wait for it learn why."""
         restart = self.state.restart
         assert restart is not None
+        for client in restart.clients:
+            self._do(events.Quote(client, one.number))
         self._answer(restart.clients, False, why)
-        self._set(failures=self.state.failures + 1, trouble=why)
-        retry_at: float | None = max(self.now, one.started + _backoff(self.state))
-        restart = restart.but(clients=(), candidate=0)
+        self._set(
+            failures=self.state.failures + 1,
+            failed_attempts=self.state.failed_attempts + 1,
+            trouble=why,
+        )
+        retry_at: float | None = max(self.now, one.started + model.backoff(self.state))
+        restart = self._grow_back(restart).but(clients=(), candidate=0, fits=False, waiting=None)
         queued = self.state.queued
         if queued:  # asked for since that attempt began: worth a new one at once
             restart, retry_at = queued, None
         elif retry_at is not None and retry_at > self.now:
             self._say(f"trying again in {retry_at - self.now:.1f} secs")
         self._set(restart=restart.but(retry_at=retry_at), queued=None)
+
+    def _count(self, reason: str) -> None:
+        counts = dict(self.state.restarts)
+        counts[reason] = counts.get(reason, 0) + 1
+        self._set(restarts=tuple(counts.items()), last_reason=reason)
 
     # The state
 
@@ -618,7 +518,7 @@ class _Step:
         return one
 
     def _move(self, one: Generation, phase: str) -> Generation:
-        assert (one.phase, phase) in TRANSITIONS, (one, phase)
+        assert (one.phase, phase) in model.TRANSITIONS, (one, phase)
         return self._replace(one.but(phase=phase, since=self.now))
 
     def _drop(self, one: Generation) -> None:
@@ -631,16 +531,16 @@ class _Step:
         self.actions.append(action)
 
     def _say(self, text: str) -> None:
-        self._do(Say(text))
+        self._do(events.Say(text))
 
     def _send(self, one: Generation, signal: int) -> None:
-        self._do(Send(one.number, signal))
+        self._do(events.Send(one.number, signal))
 
     def _tell(self, text: str) -> None:
         restart = self.state.restart
         for client in restart.clients if restart else ():
-            self._do(Tell(client, text))
+            self._do(events.Tell(client, text))
 
     def _answer(self, clients: tuple[int, ...], done: bool, text: str) -> None:
         for client in clients:
-            self._do(Answer(client, done, text))
+            self._do(events.Answer(client, done, text))

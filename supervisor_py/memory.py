@@ -78,6 +78,35 @@ def read(pid: int) -> Reading:
         raise FatalError(str(error)) from None
 
 
+class Whole(Record):
+    """The memory of some processes together, in kB, and what the workers among them share."""
+
+    pss: int
+    shared_percent: float
+    processes: int
+
+
+NOTHING = Whole(0, 0.0, 0)
+
+
+def whole(pids: Sequence[int]) -> Whole:
+    """Measure processes together, of which the first is the workers' parent.
+
+    Those that have gone, or aren't ours to look at, are left out.
+    """
+    readings = []
+    for pid in pids:
+        try:
+            readings.append(read(pid))
+        except FatalError:
+            continue
+    workers = [one for one in readings if one.pid != pids[0]]
+    rss = sum(one.rss for one in workers)
+    shared = sum(one.shared for one in workers)
+    percent = round(100 * shared / rss, 1) if rss else 0.0
+    return Whole(sum(one.pss for one in readings), percent, len(readings))
+
+
 def tree(pid: int) -> list[int]:
     """Return a process and its descendants, parents first."""
     children: dict[int, list[int]] = {}

@@ -1,4 +1,4 @@
-"""Hearing from a generation that it is ready: a NOTIFY_SOCKET of its own."""
+"""Hearing from a generation that it is ready, and how it is: a NOTIFY_SOCKET of its own."""
 
 from __future__ import annotations
 
@@ -34,17 +34,23 @@ class Readiness:
         """Return the fd to poll."""
         return self._socket.fileno()
 
-    def said_ready(self) -> bool:
-        """Read what has come in; tell whether READY=1 was among it."""
-        ready = False
+    def heard(self) -> tuple[bool, str | None]:
+        """Read what has come in: whether READY=1 was among it, and the last STATUS=, if any."""
+        ready, status = False, None
         for _ in range(_AT_ONCE):
             try:
                 message, uid = sockets.receive(self._socket, _MOST)
             except (BlockingIOError, InterruptedError):
                 break
-            if uid in self._trusted and b"READY=1" in message.split(b"\n"):
-                ready = True
-        return ready
+            if uid not in self._trusted:
+                continue
+            for line in message.split(b"\n"):
+                name, _, value = line.partition(b"=")
+                if line == b"READY=1":
+                    ready = True
+                elif name == b"STATUS":
+                    status = value.decode("utf-8", "replace")
+        return ready, status
 
     def close(self) -> None:
         """Stop listening."""

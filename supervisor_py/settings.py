@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import signals
 from .errors import FatalError
-from .machine import AUTO, INTERVAL, NOTIFY, Policy
+from .model import AUTO, INTERVAL, NOTIFY, Policy
 from .options import FLAG, INTEGER, SECONDS, TEXT, TEXTS, Option
 from .record import Record
 

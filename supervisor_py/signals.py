@@ -18,6 +18,8 @@ INT = int(_signal.SIGINT)
 KILL = int(_signal.SIGKILL)
 PIPE = int(_signal.SIGPIPE)
 TERM = int(_signal.SIGTERM)
+USR1 = int(_signal.SIGUSR1)
+USR2 = int(_signal.SIGUSR2)
 
 _NUMBERS: dict[str, int] = {
     name[3:]: int(getattr(_signal, name))

@@ -7,15 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from supervisor_py import events as e
 from supervisor_py import machine as m
+from supervisor_py import model as k
 from supervisor_py.signals import Signal
 
 TERM, USR1, KILL = 15, 10, 9
 EXIT_7 = 7 << 8
 
-POLICY = m.Policy(
+POLICY = k.Policy(
     interval=1,
-    readiness=m.AUTO,
+    readiness=k.AUTO,
     readiness_timeout=60,
     grace=30,
     signal_on_hup=Signal("USR1", USR1),
@@ -27,36 +29,44 @@ class Rig:
     """Feeds the machine and answers its forks: generation N has pid 100 + N."""
 
     def __init__(self, **policy: object) -> None:
-        self.state = m.State(POLICY.but(**policy))
+        self.state = k.State(POLICY.but(**policy))
         self.now = 0.0
-        self.actions: list[m.Action] = []
-        self.all: list[m.Action] = []
+        self.actions: list[e.Action] = []
+        self.all: list[e.Action] = []
         self.forks_fail = False
+        self.pss, self.shared, self.processes = 1000.0, 90.0, 3
+        self.room = 1e9
         self.jitter = 0.0
 
-    def at(self, now: float, *events: m.Event) -> list[m.Action]:
+    def at(self, now: float, *events: e.Event) -> list[e.Action]:
         """Bring events in at a time; return all that the machine wanted done."""
         assert now >= self.now
         self.now = now
         self.actions = []
-        queue = list(events) or [m.Tick()]
+        queue = list(events) or [e.Tick()]
         while queue:
             self.state, actions = m.step(self.state, queue.pop(0), now)
             for action in actions:
+                if isinstance(action, e.Measure):
+                    queue.insert(0, self.measured(action.number))
+                    continue
                 self.actions.append(action)
                 self.all.append(action)
-                if isinstance(action, m.Spawn):
+                if isinstance(action, e.Spawn):
                     queue.insert(
                         0,
-                        m.SpawnFailed(action.number, "no more processes")
+                        e.SpawnFailed(action.number, "no more processes")
                         if self.forks_fail
-                        else m.Spawned(action.number, 100 + action.number, self.jitter),
+                        else e.Spawned(action.number, 100 + action.number, self.jitter),
                     )
         return self.actions
 
+    def measured(self, number: int) -> e.Measured:
+        return e.Measured(number, self.pss, self.shared, self.processes, self.room, "the machine")
+
     def run_until(self, end: float) -> None:
         """Let time go by: tick whenever the machine asks for it."""
-        while (due := m.deadline(self.state)) is not None and due <= end:
+        while (due := k.deadline(self.state)) is not None and due <= end:
             assert due > self.now, "a deadline in the past would spin"
             self.at(due)
         self.now = max(self.now, end)
@@ -65,289 +75,289 @@ class Rig:
         return {one.number: one.phase for one in self.state.generations}
 
     def spawned(self) -> list[int]:
-        return [action.number for action in self.all if isinstance(action, m.Spawn)]
+        return [action.number for action in self.all if isinstance(action, e.Spawn)]
 
     def sent(self) -> list[tuple[int, int]]:
-        return [(one.number, one.signal) for one in self.all if isinstance(one, m.Send)]
+        return [(one.number, one.signal) for one in self.all if isinstance(one, e.Send)]
 
     def said(self) -> list[str]:
-        return [one.text for one in self.all if isinstance(one, m.Say)]
+        return [one.text for one in self.all if isinstance(one, e.Say)]
 
     def answers(self) -> dict[int, tuple[bool, str]]:
-        found = (one for one in self.all if isinstance(one, m.Answer))
+        found = (one for one in self.all if isinstance(one, e.Answer))
         return {one.client: (one.done, one.text) for one in found}
 
 
 def serving(**policy: object) -> Rig:
     """Return a rig whose generation 1 serves, at time 1."""
     rig = Rig(**policy)
-    rig.at(0, m.Boot())
+    rig.at(0, e.Boot())
     rig.run_until(1)
-    assert rig.phases() == {1: m.SERVING}
+    assert rig.phases() == {1: k.SERVING}
     return rig
 
 
 def test_the_first_generation_serves_after_the_interval_and_systemd_is_told_once() -> None:
     rig = Rig()
-    rig.at(0, m.Boot())
-    assert rig.phases() == {1: m.STARTING}
+    rig.at(0, e.Boot())
+    assert rig.phases() == {1: k.STARTING}
     rig.run_until(0.9)
-    assert rig.phases() == {1: m.STARTING}
+    assert rig.phases() == {1: k.STARTING}
     rig.run_until(1)
-    assert rig.phases() == {1: m.SERVING}
-    rig.at(5, m.RestartAsked("HUP"))
+    assert rig.phases() == {1: k.SERVING}
+    rig.at(5, e.RestartAsked("HUP"))
     rig.run_until(7)
-    assert [one for one in rig.all if isinstance(one, m.Notify)] == [m.Notify("READY=1")]
+    assert [one for one in rig.all if isinstance(one, e.Notify)] == [e.Notify("READY=1")]
 
 
 def test_ready_makes_a_generation_serve_before_the_interval() -> None:
     rig = Rig()
-    rig.at(0, m.Boot())
-    rig.at(0.1, m.Ready(1))
-    assert rig.phases() == {1: m.SERVING}
+    rig.at(0, e.Boot())
+    rig.at(0.1, e.Ready(1))
+    assert rig.phases() == {1: k.SERVING}
 
 
 def test_an_old_generation_is_signalled_only_when_the_new_one_serves() -> None:
     rig = serving()
-    rig.at(5, m.RestartAsked("HUP"))
+    rig.at(5, e.RestartAsked("HUP"))
     rig.at(5.9)
-    assert rig.phases() == {1: m.SERVING, 2: m.STARTING}
+    assert rig.phases() == {1: k.SERVING, 2: k.STARTING}
     assert rig.sent() == []
     rig.at(6)
-    assert rig.phases() == {1: m.DRAINING, 2: m.SERVING}
+    assert rig.phases() == {1: k.DRAINING, 2: k.SERVING}
     assert rig.sent() == [(1, USR1)]
-    rig.at(7, m.Died(1, 0))
-    assert rig.phases() == {2: m.SERVING}
-    assert m.deadline(rig.state) is None
+    rig.at(7, e.Died(1, 0))
+    assert rig.phases() == {2: k.SERVING}
+    assert k.deadline(rig.state) is None
 
 
 def test_once_ready_was_said_later_generations_are_waited_for() -> None:
     rig = Rig()
-    rig.at(0, m.Boot())
-    rig.at(0.1, m.Ready(1))
-    rig.at(5, m.RestartAsked("HUP"))
+    rig.at(0, e.Boot())
+    rig.at(0.1, e.Ready(1))
+    rig.at(5, e.RestartAsked("HUP"))
     rig.at(50)
-    assert rig.phases() == {1: m.SERVING, 2: m.STARTING}
-    rig.at(51, m.Ready(2))
-    assert rig.phases() == {1: m.DRAINING, 2: m.SERVING}
+    assert rig.phases() == {1: k.SERVING, 2: k.STARTING}
+    rig.at(51, e.Ready(2))
+    assert rig.phases() == {1: k.DRAINING, 2: k.SERVING}
 
 
 def test_with_readiness_notify_being_alive_is_not_enough() -> None:
-    rig = Rig(readiness=m.NOTIFY)
-    rig.at(0, m.Boot())
+    rig = Rig(readiness=k.NOTIFY)
+    rig.at(0, e.Boot())
     rig.at(59)
-    assert rig.phases() == {1: m.STARTING}
-    rig.at(59, m.Ready(1))
-    assert rig.phases() == {1: m.SERVING}
+    assert rig.phases() == {1: k.STARTING}
+    rig.at(59, e.Ready(1))
+    assert rig.phases() == {1: k.SERVING}
 
 
 def test_with_readiness_interval_ready_is_not_listened_to() -> None:
-    rig = Rig(readiness=m.INTERVAL)
-    rig.at(0, m.Boot())
-    rig.at(0.1, m.Ready(1))
-    assert rig.phases() == {1: m.STARTING}
+    rig = Rig(readiness=k.INTERVAL)
+    rig.at(0, e.Boot())
+    rig.at(0.1, e.Ready(1))
+    assert rig.phases() == {1: k.STARTING}
     rig.at(1)
-    assert rig.phases() == {1: m.SERVING}
+    assert rig.phases() == {1: k.SERVING}
 
 
 def test_a_failed_generation_leaves_the_old_one_serving_and_is_retried_with_back_off() -> None:
     rig = serving()
-    rig.at(10, m.RestartAsked("HUP"))
+    rig.at(10, e.RestartAsked("HUP"))
     starts = [10.0]
     for _ in range(12):
         number = rig.state.last_number
-        rig.at(rig.now + 0.01, m.Died(number, EXIT_7))
-        assert rig.phases() == {1: m.SERVING}
-        due = m.deadline(rig.state)
+        rig.at(rig.now + 0.01, e.Died(number, EXIT_7))
+        assert rig.phases() == {1: k.SERVING}
+        due = k.deadline(rig.state)
         assert due is not None
         rig.at(due)
         starts.append(due)
     gaps = [round(b - a, 3) for a, b in itertools.pairwise(starts)]
     assert gaps[:3] == [1, 1.5, 2.25]
     assert gaps == sorted(gaps)
-    assert gaps[-1] == m.BACKOFF_CAP
+    assert gaps[-1] == k.BACKOFF_CAP
     assert rig.sent() == []
     assert "new worker 102 seems to have failed to start, exit status:1792" in rig.said()
 
 
 def test_a_generation_that_is_not_ready_in_time_is_ended_and_the_old_one_stays() -> None:
     rig = serving(readiness_timeout=5)
-    rig.at(2, m.Ready(1))
-    rig.at(10, m.RestartAsked("control", 7))
+    rig.at(2, e.Ready(1))
+    rig.at(10, e.RestartAsked("control", 7))
     rig.run_until(15)
-    assert rig.phases() == {1: m.SERVING, 2: m.DRAINING}
+    assert rig.phases() == {1: k.SERVING, 2: k.DRAINING}
     assert rig.sent() == [(2, TERM)]
     assert rig.answers() == {7: (False, "generation 2 (pid 102) was not ready within 5 seconds")}
     assert rig.spawned() == [1, 2], "the failed one is still alive: no third one beside it"
     rig.run_until(45)
     assert rig.sent() == [(2, TERM), (2, KILL)]
-    rig.at(46, m.Died(2, KILL))
+    rig.at(46, e.Died(2, KILL))
     assert rig.spawned() == [1, 2, 3]
 
 
 def test_there_never_are_more_than_two_generations_even_with_none_serving() -> None:
     rig = serving(readiness_timeout=5)
-    rig.at(2, m.Ready(1))
-    rig.at(20, m.RestartAsked("HUP"))
-    rig.at(20.1, m.Ready(2))
-    rig.at(20.2, m.Died(2, EXIT_7))
+    rig.at(2, e.Ready(1))
+    rig.at(20, e.RestartAsked("HUP"))
+    rig.at(20.1, e.Ready(2))
+    rig.at(20.2, e.Died(2, EXIT_7))
     rig.run_until(26.2)
-    assert rig.phases() == {1: m.DRAINING, 3: m.DRAINING}, "the old one, and one never ready"
+    assert rig.phases() == {1: k.DRAINING, 3: k.DRAINING}, "the old one, and one never ready"
     rig.run_until(45)
     assert rig.spawned() == [1, 2, 3]
-    rig.at(45, m.Died(1, 0))
-    assert rig.phases() == {3: m.DRAINING, 4: m.STARTING}
+    rig.at(45, e.Died(1, 0))
+    assert rig.phases() == {3: k.DRAINING, 4: k.STARTING}
 
 
 def test_a_fork_that_fails_is_a_failed_attempt() -> None:
     rig = serving()
     rig.forks_fail = True
-    rig.at(10, m.RestartAsked("control", 7))
-    assert rig.phases() == {1: m.SERVING}
+    rig.at(10, e.RestartAsked("control", 7))
+    assert rig.phases() == {1: k.SERVING}
     assert rig.answers()[7][0] is False
     assert "no more processes" in rig.answers()[7][1]
     rig.forks_fail = False
     rig.run_until(13)
-    assert rig.phases() == {1: m.DRAINING, 3: m.SERVING}
+    assert rig.phases() == {1: k.DRAINING, 3: k.SERVING}
 
 
 def test_a_boot_that_fails_is_tried_again_until_it_serves() -> None:
     rig = Rig()
-    rig.at(0, m.Boot())
-    rig.at(0.1, m.Died(1, EXIT_7))
+    rig.at(0, e.Boot())
+    rig.at(0.1, e.Died(1, EXIT_7))
     assert rig.phases() == {}
     rig.run_until(2)
-    assert rig.phases() == {2: m.SERVING}
+    assert rig.phases() == {2: k.SERVING}
 
 
 def test_hups_during_a_restart_fold_into_one_more() -> None:
     rig = serving()
-    rig.at(5, m.RestartAsked("HUP"))
+    rig.at(5, e.RestartAsked("HUP"))
     for _ in range(100):
-        rig.at(5.5, m.RestartAsked("HUP"))
+        rig.at(5.5, e.RestartAsked("HUP"))
     rig.run_until(6)
-    rig.at(6.5, m.RestartAsked("HUP"))
-    rig.at(7, m.Died(1, 0))
+    rig.at(6.5, e.RestartAsked("HUP"))
+    rig.at(7, e.Died(1, 0))
     rig.run_until(8)
-    rig.at(9, m.Died(2, 0))
+    rig.at(9, e.Died(2, 0))
     rig.run_until(100)
     assert rig.spawned() == [1, 2, 3]
-    assert rig.phases() == {3: m.SERVING}
+    assert rig.phases() == {3: k.SERVING}
 
 
 def test_a_restart_waits_until_the_older_generation_has_gone() -> None:
     rig = serving(grace=4)
-    rig.at(5, m.RestartAsked("HUP"))
+    rig.at(5, e.RestartAsked("HUP"))
     rig.run_until(6)
-    rig.at(6.5, m.RestartAsked("HUP"))
+    rig.at(6.5, e.RestartAsked("HUP"))
     rig.run_until(9.9)
-    assert rig.phases() == {1: m.DRAINING, 2: m.SERVING}
+    assert rig.phases() == {1: k.DRAINING, 2: k.SERVING}
     rig.run_until(10)
     assert rig.sent() == [(1, USR1), (1, KILL)], "the grace bounds the wait"
-    rig.at(10, m.Died(1, KILL))
-    assert rig.phases() == {2: m.SERVING, 3: m.STARTING}
+    rig.at(10, e.Died(1, KILL))
+    assert rig.phases() == {2: k.SERVING, 3: k.STARTING}
 
 
 def test_a_hup_during_back_off_retries_at_once() -> None:
     rig = serving()
-    rig.at(10, m.RestartAsked("HUP"))
-    rig.at(10.1, m.Died(2, EXIT_7))
+    rig.at(10, e.RestartAsked("HUP"))
+    rig.at(10.1, e.Died(2, EXIT_7))
     assert rig.spawned() == [1, 2]
-    rig.at(10.2, m.RestartAsked("HUP"))
+    rig.at(10.2, e.RestartAsked("HUP"))
     assert rig.spawned() == [1, 2, 3]
 
 
 def test_a_hup_during_an_attempt_that_fails_makes_the_next_one_start_at_once() -> None:
     rig = serving()
-    rig.at(10, m.RestartAsked("HUP"))
-    rig.at(10.1, m.RestartAsked("HUP"))
-    rig.at(10.2, m.Died(2, EXIT_7))
+    rig.at(10, e.RestartAsked("HUP"))
+    rig.at(10.1, e.RestartAsked("HUP"))
+    rig.at(10.2, e.Died(2, EXIT_7))
     assert rig.spawned() == [1, 2, 3]
     rig.run_until(12)
-    rig.at(12, m.Died(1, 0))
+    rig.at(12, e.Died(1, 0))
     rig.run_until(50)
     assert rig.spawned() == [1, 2, 3], "both wishes are fulfilled by generation 3"
 
 
 def test_the_death_of_the_serving_worker_starts_a_new_one_at_once() -> None:
     rig = serving()
-    rig.at(50, m.Died(1, EXIT_7))
-    assert rig.phases() == {2: m.STARTING}
+    rig.at(50, e.Died(1, EXIT_7))
+    assert rig.phases() == {2: k.STARTING}
     assert "worker 101 died unexpectedly with status:1792, restarting" in rig.said()
 
 
 def test_a_worker_that_keeps_dying_is_started_less_and_less_often() -> None:
     rig = Rig(interval=0)
-    rig.at(0, m.Boot())
+    rig.at(0, e.Boot())
     starts = [0.0]
     while len(starts) < 30:
-        rig.at(rig.now, m.Died(rig.state.last_number, EXIT_7))
+        rig.at(rig.now, e.Died(rig.state.last_number, EXIT_7))
         if not rig.phases():
-            rig.at(m.deadline(rig.state) or 0)
+            rig.at(k.deadline(rig.state) or 0)
         starts.append(rig.now)
     gaps = [round(b - a, 3) for a, b in itertools.pairwise(starts)]
     assert gaps == sorted(gaps)
     assert gaps[0] <= 0.1
-    assert gaps[-1] == pytest.approx(m.BACKOFF_CAP)
+    assert gaps[-1] == pytest.approx(k.BACKOFF_CAP)
 
 
 def test_a_death_after_long_service_counts_as_the_first() -> None:
     rig = Rig()
-    rig.at(0, m.Boot())
+    rig.at(0, e.Boot())
     for number in range(1, 9):
-        rig.at(rig.now + 0.1, m.Died(number, EXIT_7))
-        rig.at(m.deadline(rig.state) or 0)
-    rig.run_until(rig.now + 1 + m.STEADY)
-    assert rig.phases() == {9: m.SERVING}
-    rig.at(rig.now, m.Died(9, EXIT_7))
-    assert rig.phases() == {10: m.STARTING}
+        rig.at(rig.now + 0.1, e.Died(number, EXIT_7))
+        rig.at(k.deadline(rig.state) or 0)
+    rig.run_until(rig.now + 1 + k.STEADY)
+    assert rig.phases() == {9: k.SERVING}
+    rig.at(rig.now, e.Died(9, EXIT_7))
+    assert rig.phases() == {10: k.STARTING}
 
 
 def test_the_serving_worker_dying_during_back_off_ends_the_back_off() -> None:
     rig = serving()
-    rig.at(20, m.RestartAsked("HUP"))
-    rig.at(20.1, m.Died(2, EXIT_7))
-    rig.at(20.2, m.Died(1, EXIT_7))
-    assert rig.phases() == {3: m.STARTING}
+    rig.at(20, e.RestartAsked("HUP"))
+    rig.at(20.1, e.Died(2, EXIT_7))
+    rig.at(20.2, e.Died(1, EXIT_7))
+    assert rig.phases() == {3: k.STARTING}
 
 
 def test_the_serving_worker_dying_during_a_start_needs_no_third_one() -> None:
     rig = serving()
-    rig.at(20, m.RestartAsked("HUP"))
-    rig.at(20.2, m.Died(1, EXIT_7))
-    assert rig.phases() == {2: m.STARTING}
+    rig.at(20, e.RestartAsked("HUP"))
+    rig.at(20.2, e.Died(1, EXIT_7))
+    assert rig.phases() == {2: k.STARTING}
     rig.run_until(21)
-    assert rig.phases() == {2: m.SERVING}
+    assert rig.phases() == {2: k.SERVING}
     assert rig.spawned() == [1, 2]
 
 
 def test_a_new_worker_that_dies_in_the_kill_old_delay_gives_the_old_one_its_place_back() -> None:
     rig = serving(kill_old_delay=5)
-    rig.at(20, m.RestartAsked("control", 7))
+    rig.at(20, e.RestartAsked("control", 7))
     rig.run_until(21)
-    assert rig.phases() == {1: m.RETIRING, 2: m.SERVING}
-    rig.at(22, m.Died(2, EXIT_7))
-    assert rig.phases()[1] == m.SERVING
+    assert rig.phases() == {1: k.RETIRING, 2: k.SERVING}
+    rig.at(22, e.Died(2, EXIT_7))
+    assert rig.phases()[1] == k.SERVING
     assert rig.answers()[7] == (False, "generation 2 (pid 102) ended with exit status 7")
     assert rig.sent() == []
 
 
 def test_the_new_worker_dying_while_the_old_one_drains_is_replaced_beside_it() -> None:
     rig = serving()
-    rig.at(20, m.RestartAsked("control", 7))
+    rig.at(20, e.RestartAsked("control", 7))
     rig.run_until(35)
-    rig.at(35, m.Died(2, EXIT_7))
-    assert rig.phases() == {1: m.DRAINING, 3: m.STARTING}
+    rig.at(35, e.Died(2, EXIT_7))
+    assert rig.phases() == {1: k.DRAINING, 3: k.STARTING}
     assert rig.answers()[7][0] is False
 
 
 def test_kill_old_delay_lets_the_old_generation_live_on() -> None:
     rig = serving(kill_old_delay=5)
-    rig.at(20, m.RestartAsked("HUP"))
+    rig.at(20, e.RestartAsked("HUP"))
     rig.run_until(25.9)
-    assert rig.phases() == {1: m.RETIRING, 2: m.SERVING}
+    assert rig.phases() == {1: k.RETIRING, 2: k.SERVING}
     rig.run_until(26)
-    assert rig.phases() == {1: m.DRAINING, 2: m.SERVING}
+    assert rig.phases() == {1: k.DRAINING, 2: k.SERVING}
     assert rig.said()[-4:] == [
         "starting new worker 102",
         "new worker is now running, sending USR1 to old workers:101",
@@ -363,11 +373,11 @@ def test_the_default_delay_of_auto_restart_is_for_children_that_can_not_tell(
     told: bool, delay: float
 ) -> None:
     rig = serving(auto_restart=True, auto_restart_interval=1000)
-    rig.at(20, m.RestartAsked("HUP"))
+    rig.at(20, e.RestartAsked("HUP"))
     if told:
-        rig.at(21, m.Ready(2))
+        rig.at(21, e.Ready(2))
     rig.at(21)
-    assert (rig.phases()[1] == m.RETIRING) == bool(delay)
+    assert (rig.phases()[1] == k.RETIRING) == bool(delay)
 
 
 @pytest.mark.parametrize(
@@ -376,82 +386,82 @@ def test_the_default_delay_of_auto_restart_is_for_children_that_can_not_tell(
 def test_a_stop_signals_every_generation_at_once_whatever_is_going_on(
     signal: str, sent: int
 ) -> None:
-    stages: dict[str, list[tuple[float, m.Event]]] = {
+    stages: dict[str, list[tuple[float, e.Event]]] = {
         "serving": [],
-        "starting": [(20, m.RestartAsked("HUP"))],
-        "kill-old-delay": [(20, m.RestartAsked("HUP")), (21, m.Tick())],
-        "draining": [(20, m.RestartAsked("HUP")), (21, m.Tick()), (26, m.Tick())],
-        "back-off": [(20, m.RestartAsked("HUP")), (20.1, m.Died(2, EXIT_7))],
+        "starting": [(20, e.RestartAsked("HUP"))],
+        "kill-old-delay": [(20, e.RestartAsked("HUP")), (21, e.Tick())],
+        "draining": [(20, e.RestartAsked("HUP")), (21, e.Tick()), (26, e.Tick())],
+        "back-off": [(20, e.RestartAsked("HUP")), (20.1, e.Died(2, EXIT_7))],
     }
     for name, events in stages.items():
         rig = serving(kill_old_delay=5, signal_on_term=Signal("USR1", USR1))
         for now, event in events:
             rig.at(now, event)
         alive = list(rig.phases())
-        rig.at(30, m.StopAsked(signal))
-        sends = [one for one in rig.actions if isinstance(one, m.Send)]
+        rig.at(30, e.StopAsked(signal))
+        sends = [one for one in rig.actions if isinstance(one, e.Send)]
         assert [(one.number, one.signal) for one in sends] == [(n, sent) for n in alive], name
-        assert set(rig.phases().values()) == {m.DRAINING}, name
-        assert m.Notify("STOPPING=1") in rig.actions
+        assert set(rig.phases().values()) == {k.DRAINING}, name
+        assert e.Notify("STOPPING=1") in rig.actions
         for number in alive:
-            rig.at(31, m.Died(number, 0))
-        assert rig.all[-1] == m.Exit(), name
+            rig.at(31, e.Died(number, 0))
+        assert rig.all[-1] == e.Exit(), name
         assert rig.said()[-1] == "exiting", name
 
 
 def test_a_stop_with_nothing_alive_ends_at_once() -> None:
     rig = Rig()
-    rig.at(0, m.Boot())
-    rig.at(0.1, m.Died(1, EXIT_7))
-    rig.at(0.2, m.StopAsked("TERM"))
-    assert rig.actions[-1] == m.Exit()
+    rig.at(0, e.Boot())
+    rig.at(0.1, e.Died(1, EXIT_7))
+    rig.at(0.2, e.StopAsked("TERM"))
+    assert rig.actions[-1] == e.Exit()
 
 
 def test_a_second_term_is_harmless_and_the_grace_still_ends_in_a_kill() -> None:
     rig = serving(grace=10)
-    rig.at(20, m.StopAsked("TERM"))
-    assert rig.at(25, m.StopAsked("INT"), m.StopAsked("TERM"), m.RestartAsked("HUP")) == []
+    rig.at(20, e.StopAsked("TERM"))
+    assert rig.at(25, e.StopAsked("INT"), e.StopAsked("TERM"), e.RestartAsked("HUP")) == []
     rig.run_until(30)
     assert rig.sent() == [(1, TERM), (1, KILL)]
     rig.run_until(1000)
-    rig.at(1000, m.Died(1, KILL))
-    assert rig.all[-1] == m.Exit()
+    rig.at(1000, e.Died(1, KILL))
+    assert rig.all[-1] == e.Exit()
 
 
 def test_a_stop_between_a_fork_and_its_report_reaches_the_new_process() -> None:
-    state, actions = m.step(m.State(POLICY), m.Boot(), 0)
-    assert actions == (m.Spawn(1),)
-    state, _ = m.step(state, m.StopAsked("TERM"), 0)
-    state, actions = m.step(state, m.Spawned(1, 101), 0)
-    assert m.Send(1, TERM) in actions
+    state, actions = m.step(k.State(POLICY), e.Boot(), 0)
+    assert actions == (e.Spawn(1, alone=True),)
+    state, _ = m.step(state, e.StopAsked("TERM"), 0)
+    state, actions = m.step(state, e.Spawned(1, 101), 0)
+    assert e.Send(1, TERM) in actions
 
 
 def test_a_restart_is_answered_when_the_new_one_serves_and_the_old_one_is_gone() -> None:
     rig = serving()
-    rig.at(20, m.RestartAsked("control", 7))
+    rig.at(20, e.RestartAsked("control", 7))
     rig.run_until(25)
     assert rig.answers() == {}
-    rig.at(26, m.Died(1, TERM))
+    rig.at(26, e.Died(1, TERM))
     assert rig.answers() == {7: (True, "generation 2 serves (pid 102)")}
 
 
 def test_a_client_who_asks_during_a_restart_waits_for_the_one_after_it() -> None:
     rig = serving()
-    rig.at(20, m.RestartAsked("control", 7))
-    rig.at(20.5, m.RestartAsked("control", 8), m.RestartAsked("control", 9))
+    rig.at(20, e.RestartAsked("control", 7))
+    rig.at(20.5, e.RestartAsked("control", 8), e.RestartAsked("control", 9))
     rig.run_until(21)
-    rig.at(22, m.Died(1, 0))
+    rig.at(22, e.Died(1, 0))
     assert list(rig.answers()) == [7]
     rig.run_until(23)
-    rig.at(24, m.Died(2, 0))
+    rig.at(24, e.Died(2, 0))
     assert rig.answers()[8] == rig.answers()[9] == (True, "generation 3 serves (pid 103)")
 
 
 def test_those_who_wait_for_a_restart_learn_of_a_stop() -> None:
     rig = serving()
-    rig.at(20, m.RestartAsked("control", 7))
-    rig.at(20.1, m.RestartAsked("control", 8))
-    rig.at(20.2, m.StopAsked("TERM"), m.RestartAsked("control", 9))
+    rig.at(20, e.RestartAsked("control", 7))
+    rig.at(20.1, e.RestartAsked("control", 8))
+    rig.at(20.2, e.StopAsked("TERM"), e.RestartAsked("control", 9))
     assert {client: done for client, (done, _) in rig.answers().items()} == {
         7: False,
         8: False,
@@ -462,9 +472,9 @@ def test_those_who_wait_for_a_restart_learn_of_a_stop() -> None:
 def test_timed_restarts_come_after_the_interval_and_its_jitter() -> None:
     rig = Rig(auto_restart=True, auto_restart_interval=100)
     rig.jitter = 0.5
-    rig.at(0, m.Boot())
+    rig.at(0, e.Boot())
     rig.run_until(1)
-    assert m.deadline(rig.state) == pytest.approx(1 + 105)
+    assert k.deadline(rig.state) == pytest.approx(1 + 105)
     rig.run_until(105.9)
     assert rig.spawned() == [1]
     rig.run_until(106)
@@ -474,18 +484,18 @@ def test_timed_restarts_come_after_the_interval_and_its_jitter() -> None:
 
 def test_a_change_of_policy_is_used_at_once() -> None:
     rig = serving()
-    assert m.deadline(rig.state) is None
-    rig.at(50, m.PolicyRead(rig.state.policy.but(auto_restart=True, auto_restart_interval=10.0)))
+    assert k.deadline(rig.state) is None
+    rig.at(50, e.PolicyRead(rig.state.policy.but(auto_restart=True, auto_restart_interval=10.0)))
     assert rig.spawned() == [1, 2]
 
 
 def test_nothing_is_timed_when_a_generation_just_serves() -> None:
-    assert m.deadline(serving().state) is None
+    assert k.deadline(serving().state) is None
 
 
 def test_an_unknown_event_is_an_error_and_not_passed_over() -> None:
     with pytest.raises(TypeError):
-        m.step(m.State(POLICY), m.Event(), 0)
+        m.step(k.State(POLICY), e.Event(), 0)
 
 
 @pytest.mark.parametrize(
@@ -508,68 +518,68 @@ _steps = st.lists(
 )
 
 
-def _events(rig: Rig, what: str, amount: float) -> Iterable[m.Event]:
+def _events(rig: Rig, what: str, amount: float) -> Iterable[e.Event]:
     alive = list(rig.phases())
-    starting = [n for n, phase in rig.phases().items() if phase == m.STARTING]
+    starting = [n for n, phase in rig.phases().items() if phase == k.STARTING]
     match what:
         case "hup":
-            yield m.RestartAsked("HUP")
+            yield e.RestartAsked("HUP")
         case "control":
-            yield m.RestartAsked("control", rig.state.last_number + 1)
+            yield e.RestartAsked("control", rig.state.last_number + 1)
         case "ready" if starting:
-            yield m.Ready(starting[0])
+            yield e.Ready(starting[0])
         case "die" if alive:
-            yield m.Died(alive[int(amount) % len(alive)], EXIT_7)
+            yield e.Died(alive[int(amount) % len(alive)], EXIT_7)
         case "die old" if alive:
-            yield m.Died(alive[0], 0)
+            yield e.Died(alive[0], 0)
         case "die new" if alive:
-            yield m.Died(alive[-1], TERM)
+            yield e.Died(alive[-1], TERM)
         case "policy":
-            yield m.PolicyRead(rig.state.policy.but(kill_old_delay=amount))
+            yield e.PolicyRead(rig.state.policy.but(kill_old_delay=amount))
         case "term":
-            yield m.StopAsked("TERM")
+            yield e.StopAsked("TERM")
 
 
 @settings(max_examples=150, deadline=None)
-@given(steps=_steps, readiness=st.sampled_from([m.AUTO, m.NOTIFY, m.INTERVAL]))
+@given(steps=_steps, readiness=st.sampled_from([k.AUTO, k.NOTIFY, k.INTERVAL]))
 def test_no_history_costs_a_serving_generation(
     steps: list[tuple[str, float]], readiness: str
 ) -> None:
     rig = Rig(readiness=readiness, readiness_timeout=5, grace=7)
-    rig.at(0, m.Boot())
+    rig.at(0, e.Boot())
     last_number = 0
     for what, amount in steps:
         rig.forks_fail = {"fork fails": True, "fork works": False}.get(what, rig.forks_fail)
         before = rig.phases()
-        due = m.deadline(rig.state)
+        due = k.deadline(rig.state)
         assert due is None or due > rig.now or rig.state.over, "would spin"
         now = rig.now + (amount if what == "wait" else 0)
         if what == "due" and due is not None:
             now = due
         events = list(_events(rig, what, amount))
         rig.at(now, *events)
-        dead = {event.number for event in events if isinstance(event, m.Died)}
+        dead = {event.number for event in events if isinstance(event, e.Died)}
         phases = rig.phases()
         alive = rig.state.generations
 
-        assert len(alive) <= m.MOST_GENERATIONS
+        assert len(alive) <= rig.state.policy.max_generations
         assert rig.spawned() == sorted(set(rig.spawned())), "numbers only rise"
         assert rig.state.last_number >= last_number
         last_number = rig.state.last_number
-        ends = [n for n, phase in phases.items() if phase == m.DRAINING != before.get(n)]
+        ends = [n for n, phase in phases.items() if phase == k.DRAINING != before.get(n)]
         if rig.state.stopping:
-            assert set(phases.values()) <= {m.DRAINING}
+            assert set(phases.values()) <= {k.DRAINING}
             continue
-        useful = (m.SERVING, m.RETIRING)
+        useful = (k.SERVING, k.RETIRING)
         had = [n for n, phase in before.items() if phase in useful and n not in dead]
         if had:
-            assert m.SERVING in phases.values(), "one was ready and alive"
+            assert k.SERVING in phases.values(), "one was ready and alive"
         for number in ends:
-            newer = [n for n, phase in phases.items() if phase == m.SERVING and n > number]
-            assert newer or before.get(number) == m.STARTING or number not in before, (
+            newer = [n for n, phase in phases.items() if phase == k.SERVING and n > number]
+            assert newer or before.get(number) == k.STARTING or number not in before, (
                 "signalled before a newer one served"
             )
-        assert list(phases.values()).count(m.SERVING) <= 1
-        assert list(phases.values()).count(m.STARTING) <= 1
+        assert list(phases.values()).count(k.SERVING) <= 1
+        assert list(phases.values()).count(k.STARTING) <= 1
         if not had and not phases:
-            assert m.deadline(rig.state) is not None, "nothing alive and nothing planned"
+            assert k.deadline(rig.state) is not None, "nothing alive and nothing planned"

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from supervisor_py import machine, options, settings
+from supervisor_py import model, options, settings
 from supervisor_py.environment import Environment
 from supervisor_py.errors import FatalError
-from supervisor_py.machine import Policy
+from supervisor_py.model import Policy
 from supervisor_py.settings import Settings
 
 
@@ -25,7 +25,7 @@ def test_the_defaults_are_perls_and_a_grace_of_30_seconds() -> None:
     chosen = _settings("prog arg")
     assert chosen.command == ("prog", "arg")
     policy = chosen.policy
-    assert (policy.interval, policy.readiness, policy.grace) == (1, machine.AUTO, 30)
+    assert (policy.interval, policy.readiness, policy.grace) == (1, model.AUTO, 30)
     assert policy.signal_on_hup.name == policy.signal_on_term.name == "TERM"
     assert _settings("--backlog=0 prog").backlog == settings.BACKLOG
 

@@ -1,0 +1,103 @@
+"""How much memory is left for a second generation: the machine's, and that of our cgroups.
+
+Swap counts: on a small machine a restart that swaps for a moment is what the swap is for, and what
+must not happen is that the kernel has to kill something.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Read = Callable[[str], str | None]
+
+_UNLIMITED_KB = 1 << 50  # cgroup v1 says "no limit" by a number near 2**63 bytes
+_V1, _V2 = "/sys/fs/cgroup/memory", "/sys/fs/cgroup"
+_BYTES_PER_KB = 1024
+MACHINE = "the machine's memory"
+
+
+def read_file(path: str) -> str | None:
+    """Return a file's text, None when there is none to be had."""
+    try:
+        with open(path, "rb") as file:
+            return file.read().decode("ascii", "replace")
+    except OSError:
+        return None
+
+
+def left(read: Read = read_file) -> tuple[float, str]:
+    """Return the memory that is left, in kB, and the name of the limit that is nearest."""
+    figures = _table(read("/proc/meminfo") or "")
+    swap = figures.get("SwapFree", 0)
+    machine = figures.get("MemAvailable", _UNLIMITED_KB) + swap
+    found = [(float(machine), MACHINE)]
+    for line in (read("/proc/self/cgroup") or "").splitlines():
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if number == "0" and not controllers:
+            groups = (_of_v2(read, group, swap) for group in _upwards(_V2, path))
+        elif "memory" in controllers.split(","):
+            groups = (_of_v1(read, group, swap) for group in _upwards(_V1, path))
+        else:
+            continue
+        found += [one for one in groups if one]
+    return min(found)
+
+
+def _table(text: str) -> dict[str, int]:
+    """Read lines of `Name: 12 kB` or `name 12`."""
+    found = {}
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) > 1 and words[1].isdecimal():
+            found[words[0].removesuffix(":")] = int(words[1])
+    return found
+
+
+def _upwards(top: str, path: str) -> Iterator[str]:
+    """Go from a cgroup to the top one: each may have a limit."""
+    path = path.rstrip("/")
+    while True:
+        yield top + path
+        if not path:
+            return
+        path = path.rpartition("/")[0]
+
+
+def _kb(text: str | None) -> int | None:
+    """Return a limit or a usage in kB; None where there is no such file, or no limit."""
+    text = (text or "").strip()
+    if not text.isdecimal():
+        return None
+    number = int(text) // _BYTES_PER_KB
+    return number if number < _UNLIMITED_KB else None
+
+
+def _of_v2(read: Read, group: str, swap: int) -> tuple[float, str] | None:
+    most, used = _kb(read(f"{group}/memory.max")), _kb(read(f"{group}/memory.current"))
+    if most is None or used is None:
+        return None
+    # A file cache that nobody has used for a while goes first when memory is short.
+    cache = _table(read(f"{group}/memory.stat") or "").get("inactive_file", 0) // _BYTES_PER_KB
+    most_swap = _kb(read(f"{group}/memory.swap.max"))
+    if most_swap is not None:
+        used_swap = _kb(read(f"{group}/memory.swap.current")) or 0
+        swap = min(swap, max(0, most_swap - used_swap))
+    return max(0, most - used + cache) + swap, f"limit of the cgroup {group}"
+
+
+def _of_v1(read: Read, group: str, swap: int) -> tuple[float, str] | None:
+    most = _kb(read(f"{group}/memory.limit_in_bytes"))
+    used = _kb(read(f"{group}/memory.usage_in_bytes"))
+    if most is None or used is None:
+        return None
+    stat = _table(read(f"{group}/memory.stat") or "")
+    room = max(0, most - used + stat.get("total_inactive_file", 0) // _BYTES_PER_KB)
+    # memsw limits memory and swap together.
+    most_both = _kb(read(f"{group}/memory.memsw.limit_in_bytes"))
+    used_both = _kb(read(f"{group}/memory.memsw.usage_in_bytes"))
+    if most_both is not None and used_both is not None:
+        swap = min(swap, max(0, most_both - used_both - (most - used)))
+    return room + swap, f"limit of the cgroup {group}"
