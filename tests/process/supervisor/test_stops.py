@@ -67,18 +67,6 @@ def test_a_worker_that_ignores_the_signal_is_killed_when_the_grace_is_over(
     assert server.said().count("received TERM, sending TERM to all workers") == 1
 
 
-def test_a_burst_of_hups_never_loses_a_term(server: Server) -> None:
-    server.start().wait_serving(1)
-    assert server.process is not None
-    os.kill(server.process.pid, signal.SIGSTOP)
-    os.kill(server.process.pid, signal.SIGTERM)
-    os.kill(server.process.pid, signal.SIGCONT)
-    for _ in range(3000):
-        if server.process.poll() is None:
-            server.signal(signal.SIGHUP)
-    assert server.wait() == 0
-
-
 def test_stop_waits_until_the_server_has_ended(server: Server) -> None:
     server.start(f"--path={server.path}").wait_serving(1)
     assert server.process is not None
