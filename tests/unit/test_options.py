@@ -14,6 +14,7 @@ from supervisor_py.settings import OPTIONS
         ("--POR=80 x", "port", ("80",)),
         ("x --path=/a y", "path", ("/a",)),
         ("--path -- x", "path", ("--",)),
+        ("+port=80 +PO 81 x", "port", ("80", "81")),
     ],
 )
 def test_repeatable_options_are_read(line: str, name: str, value: tuple[str, ...]) -> None:
@@ -24,7 +25,13 @@ def test_repeatable_options_are_read(line: str, name: str, value: tuple[str, ...
 
 @pytest.mark.parametrize(
     ("line", "number"),
-    [("--interval=2 --interval 3", 3.0), ("--int -1", -1.0), ("--interval=+4", 4.0)],
+    [
+        ("--interval=2 --interval 3", 3.0),
+        ("--int -1", -1.0),
+        ("--interval=+4", 4.0),
+        ("--interval=1_000", 1000.0),
+        ("--interval=-_7_", -7.0),
+    ],
 )
 def test_the_last_scalar_wins_and_integers_may_have_a_sign(line: str, number: float) -> None:
     parsed = options.parse(OPTIONS, line.split())
@@ -42,8 +49,14 @@ def test_the_last_scalar_wins_and_integers_may_have_a_sign(line: str, number: fl
         ("--interval=\u0663", ('Value "\u0663" invalid for option interval (number expected)',)),
         ("--grace=soon x", ('Value "soon" invalid for option grace (seconds expected)',)),
         ("--p=1 x", ("Option p is ambiguous (path, pid-file, port)",)),
-        ("--foo -x a", ("Unknown option: foo", "Unknown option: x")),
-        ("--restart=1", ("Option restart does not take an argument",)),
+        ("--Foo -x +y a", ("Unknown option: foo", "Unknown option: x", "Unknown option: y")),
+        ("---port=1 --=1", ("Unknown option: -port", "Unknown option: =1")),
+        ("a +", ("Missing option after +",)),
+        (
+            "--int=9999999999999999999",
+            ('Value "9999999999999999999" invalid for option interval (number expected)',),
+        ),
+        ("--rest=1", ("Option restart does not take an argument",)),
         ("prog --unknown-of-prog", ("Unknown option: unknown-of-prog",)),
     ],
 )
@@ -60,7 +73,16 @@ def test_abbreviations_of_perls_options_are_not_taken_by_ours(typed: str) -> Non
 
 def test_ours_can_be_abbreviated_too() -> None:
     assert options.parse(OPTIONS, ["--restart-t=1.5"]).number("restart-timeout") == 1.5
-    assert options.parse(OPTIONS, ["--g", "2"]).number("grace") == 2
+    assert options.parse(OPTIONS, ["--gra", "2"]).number("grace") == 2
+
+
+def test_a_number_is_kept_as_children_are_to_see_it() -> None:
+    assert options.parse(OPTIONS, ["--kill-old-delay=+007"]).text("kill-old-delay") == "7"
+
+
+def test_status_with_a_value_is_perls_status_file() -> None:
+    assert options.parse(OPTIONS, ["--status=x"]).text("status-file") == "x"
+    assert options.parse(OPTIONS, ["--status"]).flag("status")
 
 
 def test_what_follows_the_double_dash_is_the_programs() -> None:
