@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import time
 
-from . import effects, events, memory, orphans, output, probe, room, signals
+from . import effects, events, memory, orphans, output, room, signals
 from .handoff import GENERATION_VARIABLE
-from .model import PROBE
 from .readiness import Readiness
 from .record import Record
 from .sdnotify import NOTIFY_SOCKET
@@ -22,7 +21,10 @@ if TYPE_CHECKING:
     from .model import Policy
     from .output import Log, Output, Relay
     from .poller import Poller
-    from .probe import Probe
+
+    # Forks what asks generation `number` of process `pid`, `alone` or not, for so many seconds, and
+    # writes what it has to say to an fd; returns its pid, and raises OSError.
+    StartProbe = Callable[[int, int, bool, float, int], int]
 
 BOOT_VARIABLE = "SERVER_STARTER_BOOT"  # set for a generation that has no older one to fall back on
 _REMEMBERED = 8  # generations whose last words are kept
@@ -34,7 +36,7 @@ class Work(Record):
 
     program: Program
     listeners: Listeners
-    probe: Probe | None
+    probe: StartProbe | None
     log: Log | None  # with one, stdout goes there as well as stderr
 
 
@@ -105,9 +107,8 @@ class Children:
         watched: list[tuple[int, int]] = []
         try:
             watched.append((pid, _pidfd(pid)))
-            if self._work.probe and policy.readiness == PROBE:
-                target = probe.Target(number, pid, alone, policy.readiness_timeout)
-                prober = probe.start(self._work.probe, target, write_end)
+            if self._work.probe:
+                prober = self._work.probe(number, pid, alone, policy.readiness_timeout, write_end)
                 watched.append((prober, _pidfd(prober)))
         except OSError as error:
             readiness.close()

@@ -8,9 +8,13 @@ import sys
 from . import __version__, effects, options, settings
 from .errors import FatalError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .children import StartProbe
+
 _USAGE = """\
 Usage: start_server [options] -- program arguments...
-       start_server --restart --control-socket=PATH
+       start_server --restart | --status [--json] | --upgrade --control-socket=PATH
        start_server --stop --pid-file=FILE
 
 Opens the sockets, runs the program with them, and replaces it at each HUP: the old one is told to
@@ -41,19 +45,17 @@ def _main(argv: list[str]) -> int:
     if parsed.flag("version"):
         sys.stdout.write(f"{__version__}\n")
         return 0
-    if parsed.flag("restart") or parsed.flag("stop"):
+    asked = [name for name in ("restart", "stop", "status", "upgrade") if parsed.flag(name)]
+    if asked:
         from . import clients  # noqa: PLC0415  a server has no use for it
 
-        if parsed.flag("restart"):
-            clients.restart(parsed)
-        else:
-            clients.stop(parsed)
+        getattr(clients, asked[0])(parsed)
         return 0
     return _serve(parsed)
 
 
 def _serve(parsed: options.Parsed) -> int:
-    from . import handoff, listeners, probe  # noqa: PLC0415  a client has no use for these
+    from . import handoff, listeners  # noqa: PLC0415  a client has no use for these
     from .children import Work  # noqa: PLC0415
     from .environment import Environment  # noqa: PLC0415
     from .loop import Caught, SuperDaemon  # noqa: PLC0415
@@ -78,7 +80,7 @@ def _serve(parsed: options.Parsed) -> int:
         pid_file = PidFile(chosen.pid_file) if chosen.pid_file else None
         try:
             notifier = Notifier(inherited_variables)
-            probed = probe.parse(chosen.probe, opened.names()) if chosen.probe else None
+            probed = _probe(chosen.probe, opened.names()) if chosen.probe else None
             program = effects.Program(chosen.command, chosen.directory)
             work = Work(program, opened, probed, log)
             if log:
@@ -95,6 +97,17 @@ def _serve(parsed: options.Parsed) -> int:
                 pid_file.remove()
     finally:
         opened.remove()
+
+
+def _probe(text: str, own: tuple[str, ...]) -> StartProbe:
+    from . import probe  # noqa: PLC0415  few have one, and all would pay for it
+
+    parsed = probe.parse(text, own)
+
+    def start(number: int, pid: int, alone: bool, limit: float, output: int) -> int:
+        return probe.start(parsed, probe.Target(number, pid, alone, limit), output)
+
+    return start
 
 
 def _fill_standard_fds() -> None:

@@ -1,21 +1,24 @@
-"""--restart and --stop: what asks a running server for something, and waits for it."""
+"""--restart, --stop, --status and --upgrade: what asks a running server, and waits for it."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
 import os
+import sys
 import time
 
-from . import control, effects, signals, status
+from . import control, effects, signals, tables
 from .errors import FatalError, from_os_error
 from .sockets import AF_UNIX, SOCK_STREAM, Socket
+from .status import read_generations, read_pid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .options import Parsed
 
 RESTART_TIMEOUT = 300.0  # seconds; longer than a readiness timeout and two graces
+_STATUS_TIMEOUT = 30.0  # seconds; it measures memory, and may have to wait for its turn
 _POLL = 0.1  # seconds between two looks at the status file
 
 
@@ -24,12 +27,11 @@ def restart(parsed: Parsed) -> None:
 
     Raises FatalError at the first failed attempt, or when --restart-timeout is over.
     """
-    given = parsed.number("restart-timeout")
-    timeout = RESTART_TIMEOUT if given is None else given
+    timeout = _timeout(parsed)
     path = parsed.text("control-socket")
     pid_file, status_file = parsed.text("pid-file"), parsed.text("status-file")
     if path:
-        _restart_by_socket(path, timeout)
+        effects.say(f"restarted: {_ask(path, control.RESTART, timeout)}")
     elif pid_file and status_file:
         _restart_by_files(pid_file, status_file, timeout)
     else:
@@ -39,42 +41,76 @@ def restart(parsed: Parsed) -> None:
         )
 
 
-def _too_long(timeout: float) -> FatalError:
-    return FatalError(f"the restart was not over within {timeout:g} seconds", errno.ETIMEDOUT)
+def _timeout(parsed: Parsed) -> float:
+    given = parsed.number("restart-timeout")
+    return RESTART_TIMEOUT if given is None else given
 
 
-def _restart_by_socket(path: str, timeout: float) -> None:
+def _ask(path: str, request: str, timeout: float) -> str:
+    """Send a request to a control socket, show its progress, and return its outcome.
+
+    Raises FatalError when it failed (exit status 1), or has not ended in time.
+    """
     ends = time.monotonic() + timeout
     socket = Socket(AF_UNIX, SOCK_STREAM)
     try:
         socket.settimeout(max(timeout, 0.001))
         socket.connect(path)
-        socket.sendall(f"{control.RESTART}\n".encode())
+        socket.sendall(f"{request}\n".encode())
         received = b""
         while True:
             left = ends - time.monotonic()
             if left <= 0:
-                raise _too_long(timeout)
+                raise _too_long(request, timeout)
             socket.settimeout(left)
-            data = socket.recv(4096)
+            data = socket.recv(65536)
             received += data
             *lines, received = received.split(b"\n")
             for line in lines:
                 word, _, text = line.decode("utf-8", "replace").partition(" ")
                 if word == control.DONE:
-                    effects.say(f"restarted: {text}")
-                    return
+                    return text
                 if word == control.FAILED:
-                    raise FatalError(f"restart failed: {text}", 1)
+                    raise FatalError(f"{request} failed: {text}", 1)
                 effects.say(text)
             if not data:
-                raise FatalError("restart failed: the server went away", 1)
+                raise FatalError(f"{request} failed: the server went away", 1)
     except TimeoutError as error:
-        raise _too_long(timeout) from error
+        raise _too_long(request, timeout) from error
     except OSError as error:
         raise from_os_error(f"control socket {path}", error) from error
     finally:
         socket.close()
+
+
+def _too_long(request: str, timeout: float) -> FatalError:
+    return FatalError(f"the {request} was not over within {timeout:g} seconds", errno.ETIMEDOUT)
+
+
+def _control_socket(parsed: Parsed, option: str) -> str:
+    path = parsed.text("control-socket")
+    if not path:
+        raise FatalError(f"--{option} option requires --control-socket to be set as well")
+    return path
+
+
+def upgrade(parsed: Parsed) -> None:
+    """Have a running server replaced by a new version of itself, and wait for the outcome.
+
+    Raises FatalError when the new version would not run: then the old one stays.
+    """
+    done = _ask(_control_socket(parsed, "upgrade"), control.UPGRADE, _timeout(parsed))
+    effects.say(done)
+
+
+def status(parsed: Parsed) -> None:
+    """Print what a running server does, as a table or as JSON; raises FatalError."""
+    text = _ask(_control_socket(parsed, "status"), control.STATUS, _STATUS_TIMEOUT)
+    if not parsed.flag("json"):
+        import json  # noqa: PLC0415  the other clients have no use for it
+
+        text = tables.of_status(json.loads(text))
+    sys.stdout.write(f"{text}\n")
 
 
 def _restart_by_files(pid_file: str, status_file: str, timeout: float) -> None:
@@ -82,16 +118,16 @@ def _restart_by_files(pid_file: str, status_file: str, timeout: float) -> None:
     ends = time.monotonic() + timeout
     fd, pid = _server_of(pid_file)
     os.close(fd)
-    before = status.read_generations(status_file)
+    before = read_generations(status_file)
     if not before:
         raise FatalError("no active process found in the status file")
     _send(pid, signals.HUP)
     while True:
-        now = status.read_generations(status_file)
+        now = read_generations(status_file)
         if len(now) == 1 and now[0] > before[-1]:
             return
         if time.monotonic() >= ends:
-            raise _too_long(timeout)
+            raise _too_long(control.RESTART, timeout)
         time.sleep(_POLL)
 
 
@@ -115,7 +151,7 @@ def _server_of(path: str) -> tuple[int, int]:
 
     Raises FatalError when nobody does: that pid may be anyone's by now.
     """
-    pid = status.read_pid(path)
+    pid = read_pid(path)
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:

@@ -8,6 +8,8 @@ or root.
 
 from __future__ import annotations
 
+import os
+
 from . import sockets
 from .unixpath import UnixListener
 
@@ -23,6 +25,14 @@ _MODE = 0o600
 _BACKLOG = 128
 _MOST_CLIENTS = 32
 _LONGEST_REQUEST = 1024  # bytes
+
+
+def _open_spare() -> int | None:
+    """Hold a descriptor in reserve."""
+    try:
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
 
 
 class _Client:
@@ -50,10 +60,15 @@ class ControlServer:
         self._listener.socket.setblocking(False)
         self._clients: dict[int, _Client] = {}
         self._last = 0
+        self._spare = _open_spare()
         watch(self._listener.socket.fileno(), self._accept)
 
     def _accept(self) -> None:
-        socket = sockets.accept(self._listener.socket)
+        try:
+            socket = sockets.accept(self._listener.socket)
+        except OSError:
+            self._turn_away()
+            return
         if socket is None:
             return
         if len(self._clients) >= _MOST_CLIENTS:
@@ -67,6 +82,19 @@ class ControlServer:
             socket.close()
             return
         self._clients[number] = _Client(socket)
+
+    def _turn_away(self) -> None:
+        """Close a connection that there is no descriptor for: waiting, it would keep us busy."""
+        if self._spare is None:
+            return
+        os.close(self._spare)
+        try:
+            socket = sockets.accept(self._listener.socket)
+            if socket:
+                socket.close()
+        except OSError:
+            pass
+        self._spare = _open_spare()
 
     def _read(self, number: int) -> None:
         client = self._clients[number]

@@ -9,7 +9,6 @@ import time
 from . import __version__, control, effects, events, machine, model, report, signals
 from .children import Children, Work, clock
 from .control import ControlServer
-from .logger import Logger
 from .output import Output
 from .poller import Poller
 from .status import StatusFile
@@ -18,6 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .environment import Environment
     from .events import Action, Event
+    from .logger import Logger
+    from .output import Log
     from .sdnotify import Notifier
     from .settings import Settings
 
@@ -100,7 +101,7 @@ class SuperDaemon:
         self._children = Children(
             work, self._poller, self._output, self._deaths.append, self._events.append
         )
-        self._logger = Logger(log, self._poller, self._output) if log and log.command else None
+        self._logger = _logger(log, self._poller, self._output)
         self._control: ControlServer | None = None
         if chosen.control_socket:
             self._control = ControlServer(
@@ -271,3 +272,11 @@ class SuperDaemon:
             self._notifier.send(text)
         except OSError as error:
             self._output.say(f"failed to tell systemd {text}: {error.strerror}")
+
+
+def _logger(log: Log | None, poller: Poller, output: Output) -> Logger | None:
+    if log is None or not log.command:
+        return None
+    from .logger import Logger  # noqa: PLC0415  few have one, and all would pay for it
+
+    return Logger(log, poller, output)

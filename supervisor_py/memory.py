@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from . import effects, options
+from . import effects, options, tables
 from .errors import FatalError
 from .options import FLAG, Option
 from .record import Record
@@ -137,12 +137,7 @@ def table(readings: Iterable[Reading]) -> str:
         )
         for one in readings
     ]
-    widths = [max(len(row[at]) for row in rows) for at in range(len(_COLUMNS))]
-    lines = []
-    for row in rows:
-        cells = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        lines.append("  ".join(cells))
-    return "\n".join(lines)
+    return tables.aligned(rows)
 
 
 def _as_json(readings: Sequence[Reading]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import signals
 from .errors import FatalError
-from .model import AUTO, INTERVAL, NOTIFY, Policy
+from .model import AUTO, INTERVAL, NOTIFY, PROBE, Policy
 from .options import FLAG, INTEGER, SECONDS, TEXT, TEXTS, Option
 from .record import Record
 
@@ -144,6 +144,10 @@ def from_options(parsed: Parsed) -> Settings:
     if readiness not in READINESS_KINDS:
         kinds = ", ".join(READINESS_KINDS)
         raise FatalError(f'--readiness: "{readiness}" is unknown (allowed: {kinds})', 1)
+    if parsed.text("probe"):
+        if parsed.text("readiness"):
+            raise FatalError("--probe and --readiness exclude each other", 1)
+        readiness = PROBE
     policy = Policy(
         interval=_least(parsed, "interval", 1),
         readiness=readiness,

@@ -66,12 +66,23 @@ def receive(socket: Socket, most: int) -> tuple[bytes, int | None]:
 
 
 def accept(listener: Socket) -> Socket | None:
-    """Accept a connection from a non-blocking listener; None when there is none to be had."""
+    """Accept a connection from a non-blocking listener; None when there is none.
+
+    Raises OSError when there is no descriptor for it.
+    """
     try:
         # `_socket` has no accept of its own but this: a bare fd, close-on-exec.
         fd, _address = listener._accept()  # type: ignore[attr-defined]
-    except OSError:
+    except (BlockingIOError, ConnectionAbortedError):
         return None
     socket = Socket(fileno=fd)
     socket.setblocking(False)
     return socket
+
+
+def as_in_proc(address: str) -> str:
+    """Return an IPv4 or IPv6 address as /proc/net/tcp and its like write it; raises OSError."""
+    family = _socket.AF_INET6 if ":" in address else _socket.AF_INET
+    packed = _socket.inet_pton(family, address)
+    words = (packed[at : at + 4] for at in range(0, len(packed), 4))
+    return "".join(f"{int.from_bytes(word, sys.byteorder):08X}" for word in words)
