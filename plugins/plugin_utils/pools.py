@@ -9,6 +9,7 @@ from typing import Any
 Pool = Mapping[str, Any]
 
 POOL_KEYS = ("name", "workers", "threads", "max_requests")
+APP_OPTIONS = ("import_roots",)  # handed on as they are
 APPS_ROOT = "/srv/www"
 POOLS_ROOT = "/srv/kechi"
 SOCKETS_ROOT = "/run/kechi"
@@ -25,6 +26,7 @@ def document(pool: Pool) -> dict[str, Any]:
                 "directory": f"{APPS_ROOT}/{app.get('name')}/current",
                 # a command pool has no WSGI object: its one app is held to the other rules
                 "wsgi": "command:command" if pool.get("command") else app.get("wsgi"),
+                **{key: app[key] for key in APP_OPTIONS if app.get(key) is not None},
                 "environment": app.get("environment") or {},
             }
             for app in pool.get("apps") or []

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from .. import handoff
 from ..sdnotify import OURS_ALONE, Notifier
-from . import directory, environment, errors, loader, pool, threads
+from . import callbacks, directory, environment, errors, loader, pool
 from .dispatcher import Dispatcher
 
 
@@ -64,7 +64,7 @@ def _serve(path: str, bind: Sequence[str], tell: Callable[[str], None]) -> None:
     from . import server  # noqa: PLC0415  # gunicorn takes part in what is loaded with gc off
 
     environment.install()
-    threads.install()
+    callbacks.install()
     errors.install()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What an app prints at load must not be in every worker's buffer, nor wait in there.

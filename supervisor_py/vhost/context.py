@@ -1,10 +1,10 @@
 """Whose code the calling thread is running: the one thing that differs between apps of a process.
 
-The working directory, os.environ, the import root and the prefix of error lines follow from it.
+The working directory, os.environ, the app's own modules and the prefix of error lines follow.
 """
 
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import directory
@@ -18,6 +18,8 @@ class AppContext:
     root: Path  # its real path: a `current` symlink has been resolved
     descriptor: int  # of root
     variables: dict[str, str | None]  # over the process's own; None is one that the app deleted
+    import_roots: tuple[str, ...] = ()  # where its own modules are
+    search: list[str] = field(default_factory=list)  # its sys.path
 
 
 _current: ContextVar[AppContext | None] = ContextVar("app", default=None)

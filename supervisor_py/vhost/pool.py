@@ -35,7 +35,7 @@ DEFAULT_THREADS = 4
 DEFAULT_MAX_REQUESTS = 0  # a worker is never recycled for its count
 DOCUMENT_KEYS = ("pool", "apps")
 POOL_KEYS = ("name", "workers", "threads", "max_requests")
-APP_KEYS = ("name", "hosts", "directory", "wsgi", "environment")
+APP_KEYS = ("name", "hosts", "directory", "import_roots", "wsgi", "environment")
 
 
 class PoolError(ValueError):
@@ -56,6 +56,7 @@ class App:
     module: str
     attribute: str  # dotted where the object is an attribute of another
     environment: Mapping[str, str] = field(default_factory=dict)
+    import_roots: tuple[Path, ...] | None = None  # relative to the directory; None: by its layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,11 @@ def _app(app: Mapping[str, object], folder: Path) -> App:
         module=module,
         attribute=attribute,
         environment={k: str(v) for k, v in _table(app.get("environment", {})).items()},
+        import_roots=(
+            tuple(Path(str(root)) for root in _array(app["import_roots"]))
+            if "import_roots" in app
+            else None
+        ),
     )
 
 
@@ -155,6 +161,8 @@ def _apps_problems(apps: object) -> Iterator[str]:
         yield from _taken(f"{place}.name", app.get("name"), names)
         yield from _host_problems(f"{place}.hosts", app.get("hosts"), hosts)
         yield from _directory_problems(f"{place}.directory", app.get("directory"))
+        if "import_roots" in app:
+            yield from _import_roots_problems(f"{place}.import_roots", app["import_roots"])
         yield from _wsgi_problems(f"{place}.wsgi", app.get("wsgi"))
         yield from _environment_problems(f"{place}.environment", app.get("environment", {}))
 
@@ -204,6 +212,16 @@ def _directory_problems(place: str, directory: object) -> Iterator[str]:
             f"{place}: {_wrong(directory)} a directory"
             " (absolute, or relative to the pool file's folder)"
         )
+
+
+def _import_roots_problems(place: str, roots: object) -> Iterator[str]:
+    if not _is_array(roots) or not roots:
+        yield f"{place}: {_wrong(roots)} a list of at least one directory"
+        return
+    for root in _array(roots):
+        path = Path(root) if isinstance(root, str) and root and "\0" not in root else None
+        if path is None or path.is_absolute() or ".." in path.parts:
+            yield f'{place}: {_show(root)} is not a path inside the app\'s directory ("." is that)'
 
 
 def _wsgi_problems(place: str, wsgi: object) -> Iterator[str]:

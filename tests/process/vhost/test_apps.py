@@ -53,12 +53,6 @@ def application(environ, start_response):
     if path == "/release":
         import {name}_release
         return [json.dumps({{"release": {name}_release.VALUE}}).encode()]
-    if path == "/clash":
-        try:
-            import late_clash
-        except ImportError as error:
-            return [json.dumps({{"error": str(error)}}).encode()]
-        return [json.dumps({{"late": late_clash.VALUE}}).encode()]
     if path == "/stream":
         return stream()
     if path == "/thread":
@@ -84,7 +78,6 @@ def write_app(folder: Path, name: str) -> None:
     folder.mkdir(parents=True)
     (folder / f"{name}.py").write_text(APP.format(name=name, upper=name.upper()))
     (folder / f"{name}_late.py").write_text(f"VALUE = 'late {name}'")
-    (folder / "late_clash.py").write_text(f"VALUE = '{name}'")
     (folder / f"{name}_release.py").write_text("VALUE = 'first'")
     (folder / "name.txt").write_text(name)
 
@@ -160,15 +153,6 @@ def test_an_import_inside_a_request_comes_from_the_apps_directory(
     server: Server, name: str
 ) -> None:
     assert ask(server, name, "/late") == {"late": f"late {name}"}
-
-
-def test_a_late_import_of_a_module_that_two_apps_have_never_gets_the_neighbours(
-    server: Server,
-) -> None:
-    for name in NAMES:
-        error = ask(server, name, "/clash")["error"]
-        assert 'the module "late_clash" clashes' in error
-        assert all(f"{other}/first/late_clash.py" in error for other in NAMES)
 
 
 def test_a_switched_symlink_does_not_mix_releases(server: Server) -> None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -91,28 +92,84 @@ def test_a_missing_directory_is_named(tmp_path: Path, sockets: Sockets) -> None:
     assert f"its directory {tmp_path}/a: No such file or directory" in refusal(pool, sockets)
 
 
-def test_modules_that_clash_are_refused_with_the_places_and_the_way_out(
-    tmp_path: Path, sockets: Sockets
-) -> None:
-    pool = pool_of(tmp_path, a="import config\n" + GOOD_APP, b="import config\n" + GOOD_APP)
-    for name in "ab":
-        (tmp_path / name / "config.py").write_text("")
-    said = refusal(pool, sockets)
-    assert (
-        f'the module "config" clashes: the app a has it at {tmp_path}/a/config.py, and the app b'
-        f" has another at {tmp_path}/b/config.py; apps of one pool share their modules, so rename"
-        " one of the two (or put it into a package), or move an app to another pool"
-    ) in said
+def write(folder: Path, files: dict[str, str]) -> None:
+    for path, text in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
 
 
-def test_an_app_module_hidden_by_an_installed_one_is_refused(
+def test_an_app_that_hides_a_library_of_its_neighbours_is_refused(
     tmp_path: Path, sockets: Sockets
 ) -> None:
     pool = pool_of(tmp_path, a="import flask\n" + GOOD_APP, b="import flask\n" + GOOD_APP)
-    (tmp_path / "b" / "flask.py").write_text("")
+    write(tmp_path, {"b/flask.py": ""})
     said = refusal(pool, sockets)
-    assert 'the module "flask" clashes: the virtualenv has it at ' in said
+    assert (
+        'the app b can\'t be loaded: the module "flask" clashes: the virtualenv has it at' in said
+    )
     assert f"the app b has another at {tmp_path}/b/flask.py" in said
+    assert "or move the app to another pool" in said
+
+
+def test_whichever_is_loaded_first_it_is_the_hiding_app_that_is_named(
+    tmp_path: Path, sockets: Sockets
+) -> None:
+    pool = pool_of(tmp_path, a="import bottle_neck\nimport flask\n" + GOOD_APP,
+                   b="import flask\n" + GOOD_APP)  # fmt: skip
+    write(tmp_path, {"a/flask.py": "", "a/bottle_neck.py": ""})
+    assert 'the app a can\'t be loaded: the module "flask" clashes' in refusal(pool, sockets)
+
+
+def test_a_folder_named_as_a_library_hides_nothing(tmp_path: Path, sockets: Sockets) -> None:
+    pool = pool_of(tmp_path, a="import flask\nflask.Flask\n" + GOOD_APP, b=GOOD_APP)
+    write(tmp_path, {"a/flask/script.py": "", "b/flask/script.py": ""})
+    with running(pool, sockets):
+        assert get(sockets.path, "a.test").status == 200
+
+
+def test_an_own_module_under_a_name_of_the_standard_library_is_refused_where_imported(
+    tmp_path: Path, sockets: Sockets
+) -> None:
+    source = "def late():\n    import queue\n" + GOOD_APP
+    pool = pool_of(tmp_path, a="import queue\n" + GOOD_APP, b=source)
+    write(tmp_path, {"b/queue.py": "", "b/secrets.py": "", "a/secrets/__init__.py": ""})
+    said = refusal(pool, sockets)
+    assert (
+        'the app b can\'t be loaded: the app b has its own module "queue", imported by'
+        f" {tmp_path}/b/wsgi_b.py: that is the standard library's name" in said
+    )
+
+
+def test_a_c_extension_of_an_apps_own_is_refused_though_the_app_could_do_without(
+    tmp_path: Path, sockets: Sockets
+) -> None:
+    source = "try:\n    import _fast\nexcept ImportError:\n    pass\n" + GOOD_APP
+    pool = pool_of(tmp_path, a=GOOD_APP, b=source)
+    extension = tmp_path / "b" / f"_fast{sysconfig.get_config_var('EXT_SUFFIX')}"
+    extension.touch()
+    said = refusal(pool, sockets)
+    assert f'C extension module of its own, "_fast" at {extension}' in said
+    assert "install it into the virtualenv, or move the app to another pool" in said
+
+
+def test_two_apps_that_are_one_object_of_an_installed_package_are_refused(
+    tmp_path: Path, sockets: Sockets
+) -> None:
+    pool = pool_of(tmp_path, a=GOOD_APP, b=GOOD_APP)
+    for name in "ab":
+        pool.write_text(pool.read_text().replace(f"wsgi_{name}:application", "flask:Flask"))
+    said = refusal(pool, sockets)
+    assert "the app b can't be loaded: its WSGI object is the app a's, too" in said
+
+
+def test_a_library_that_takes_in_an_apps_own_module_is_named(
+    tmp_path: Path, sockets: Sockets
+) -> None:
+    pool = pool_of(tmp_path, a="import flask, settings\nflask.config_found = settings\n" + GOOD_APP,
+                   b=GOOD_APP)  # fmt: skip
+    write(tmp_path, {"a/settings.py": ""})
+    said = refusal(pool, sockets)
+    assert f'the library flask has imported the app a\'s own module "settings" ({tmp_path}' in said
 
 
 def test_an_app_never_gets_a_neighbours_module_for_its_own(
@@ -121,7 +178,25 @@ def test_an_app_never_gets_a_neighbours_module_for_its_own(
     pool = pool_of(tmp_path, a=GOOD_APP, b=GOOD_APP)
     pool.write_text(pool.read_text().replace("wsgi_b:", "wsgi_a:"))
     said = refusal(pool, sockets)
-    assert f"there is no module wsgi_a in {tmp_path}/b (the one of the app a is not its own" in said
+    assert f"the app b can't be loaded: import of wsgi_a from {tmp_path}/b failed" in said
+    assert "ModuleNotFoundError: No module named 'wsgi_a'" in said
+
+
+def test_import_roots_are_where_an_app_is_found(tmp_path: Path, sockets: Sockets) -> None:
+    pool = pool_of(tmp_path, a=GOOD_APP, b=GOOD_APP)
+    write(tmp_path, {"a/code/inner.py": GOOD_APP, "b/src/inner.py": GOOD_APP})
+    text = pool.read_text().replace("wsgi_a:", "inner:").replace("wsgi_b:", "inner:")
+    pool.write_text(text.replace('directory = "a"', 'directory = "a"\nimport_roots = ["code"]'))
+    with running(pool, sockets):
+        assert [get(sockets.path, f"{name}.test").status for name in "ab"] == [200, 200]
+
+
+def test_an_import_root_that_is_not_there_is_named(tmp_path: Path, sockets: Sockets) -> None:
+    pool = pool_of(tmp_path, a=GOOD_APP)
+    pool.write_text(
+        pool.read_text().replace('directory = "a"', 'directory = "a"\nimport_roots = ["lib"]')
+    )
+    assert f"its import root {tmp_path}/a/lib is not a directory" in refusal(pool, sockets)
 
 
 def test_files_that_nobody_imports_do_not_clash(tmp_path: Path, sockets: Sockets) -> None:

@@ -1,12 +1,14 @@
+import atexit
 import io
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from supervisor_py.vhost import context, environment, errors, threads
+from supervisor_py.vhost import callbacks, context, environment, errors
 from supervisor_py.vhost.context import AppContext
 from supervisor_py.vhost.directory import open_directory
 
@@ -74,8 +76,14 @@ def test_the_server_itself_sets_the_process_variables() -> None:
 def test_a_thread_of_an_app_works_for_it_and_in_its_directory(
     blog: AppContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(threading.Thread, "start", threading.Thread.start)
-    threads.install()
+    for owner, name in (
+        (threading.Thread, "start"),
+        (ThreadPoolExecutor, "submit"),
+        (atexit, "register"),
+        (os, "register_at_fork"),
+    ):
+        monkeypatch.setattr(owner, name, getattr(owner, name))
+    callbacks.install()
     home = Path.cwd()
     seen: list[object] = []
 

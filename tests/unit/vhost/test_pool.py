@@ -21,6 +21,7 @@ name = "blog"
 hosts = ["blog.example", "WWW.Blog.Example."]
 directory = "/srv/www/blog/current"
 wsgi = "blog.wsgi:application"
+import_roots = ["lib", "."]
 environment = { BLOG_TITLE = "Blog" }
 
 [[apps]]
@@ -44,6 +45,7 @@ def test_the_documented_format_is_read_in_full() -> None:
         module="blog.wsgi",
         attribute="application",
         environment={"BLOG_TITLE": "Blog"},
+        import_roots=(Path("lib"), Path()),
     )
     motd = pool.App(
         name="motd",
@@ -86,7 +88,11 @@ BAD: list[tuple[str, object, str]] = [
     ("apps", MISSING, "apps: is missing, and must be a list of at least one app ([[apps]])"),
     ("apps", [], "apps: [] is not a list of at least one app"),
     ("apps.1", "motd", 'apps[1]: "motd" is not a table'),
-    ("apps.1.host", [], "apps[1].host: unknown key (allowed: name, hosts, directory, wsgi, env"),
+    (
+        "apps.1.host",
+        [],
+        "apps[1].host: unknown key (allowed: name, hosts, directory, import_roots, wsgi",
+    ),
     ("apps.1.name", "blog", 'apps[1].name: "blog" is taken by apps[0].name'),
     ("apps.1.name", 7, "apps[1].name: 7 is not a name"),
     ("apps.1.hosts", MISSING, "apps[1].hosts: is missing, and must be a list of at least one"),
@@ -103,6 +109,9 @@ BAD: list[tuple[str, object, str]] = [
     ("apps.1.hosts", ["m.x", "M.x"], 'apps[1].hosts: "m.x" is taken by apps[1].hosts'),
     ("apps.1.directory", MISSING, "apps[1].directory: is missing, and must be a directory"),
     ("apps.1.directory", "", 'apps[1].directory: "" is not a directory'),
+    ("apps.1.import_roots", [], "apps[1].import_roots: [] is not a list of at least one directory"),
+    ("apps.1.import_roots", ["/a"], 'apps[1].import_roots: "/a" is not a path inside the app\'s'),
+    ("apps.1.import_roots", [".."], 'apps[1].import_roots: ".." is not a path inside the app\'s'),
     ("apps.1.wsgi", MISSING, "apps[1].wsgi: is missing, and must be a module and its WSGI object"),
     ("apps.1.wsgi", "motd", 'apps[1].wsgi: "motd" is not a module and its WSGI object'),
     ("apps.1.wsgi", "a:b:c", 'apps[1].wsgi: "a:b:c" is not'),

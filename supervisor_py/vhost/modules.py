@@ -1,0 +1,331 @@
+"""Modules of an app's own: two apps of one interpreter may each have an `app.py`.
+
+sys.modules stays the interpreter's one plain dict, which the import system looks into from C as
+well as from Python. A module found in an app's own import roots is kept there under a ModuleKey: a
+name that equals its text only for a thread that works for that app. So `import config`, late or
+not, import_module("config"), pickle and sys.modules[__name__] all find the app's own one, and
+libraries, under plain names, are shared. Nothing of the import system is replaced.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from importlib.abc import MetaPathFinder
+from importlib.machinery import (
+    ExtensionFileLoader,
+    ModuleSpec,
+    NamespaceLoader,
+    PathFinder,
+    SourceFileLoader,
+    SourcelessFileLoader,
+)
+from types import CodeType, ModuleType
+from typing import NoReturn
+
+from . import context
+from .context import AppContext
+
+WAY_OUT = "rename it, or move the app to another pool"
+
+
+class ClashError(ImportError):
+    """An app's own module can't be kept apart from what its neighbours use."""
+
+
+class ModuleKey(str):
+    """A module's name that only its app sees: to others it equals nothing."""
+
+    __slots__ = ("app",)
+    app: AppContext
+
+    def __new__(cls, text: str, app: AppContext) -> "ModuleKey":
+        """Make the key of an app's module."""
+        key = super().__new__(cls, text)
+        key.app = app
+        return key
+
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        mine = other.app is self.app if type(other) is ModuleKey else context.current() is self.app
+        return mine and str.__eq__(self, other) is True
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+
+class AppSpec(ModuleSpec):
+    """The spec of an app's own module; its name, under which importlib keeps it, is a key."""
+
+    @property
+    def parent(self) -> str:
+        """The package that relative imports start from, in plain text, for __package__."""
+        return str(super().parent)
+
+
+class _Plainly:
+    """Makes modules with their plain name, where importlib would take the spec's."""
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return ModuleType(str(spec.name))
+
+
+class _Checked(_Plainly):
+    """Has code looked at before it is run."""
+
+    check: Callable[[CodeType], None]
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        if type(fullname) is ModuleKey:  # reload() names the module anew
+            sys.modules[fullname].__name__ = str(fullname)
+        code: CodeType | None = super().get_code(fullname)  # type: ignore[misc]
+        if code is not None:
+            self.check(code)
+        return code
+
+
+class _SourceLoader(_Checked, SourceFileLoader):  # type: ignore[misc]
+    pass
+
+
+class _BytecodeLoader(_Checked, SourcelessFileLoader):
+    pass
+
+
+class _NamespaceLoader(_Plainly, NamespaceLoader):
+    def create_module(self, spec: ModuleSpec) -> ModuleType:  # type: ignore[override]
+        module = super().create_module(spec)
+        module.__file__ = None  # as importlib has it
+        return module
+
+
+class AppFinder(MetaPathFinder):
+    """Finds modules for the calling thread's app: in its import roots, then where all search."""
+
+    def __init__(self, apps: Sequence[AppContext]) -> None:
+        self._apps = apps
+        # The server's own search path. A relative entry would be another one in each directory.
+        self._shared = [entry for entry in sys.path if os.path.isabs(entry)]
+        self._hidden = {app: frozenset(_hidden_in(app.import_roots)) for app in apps}
+        self._loading: AppContext | None = None
+        self._refused: list[ClashError] = []
+        for app in apps:
+            app.search[:] = [*app.import_roots, *self._shared]
+
+    def install(self) -> None:
+        """Be asked before Python's own finder, and after those of built-in modules."""
+        sys.path[:] = self._shared
+        sys.meta_path.insert(sys.meta_path.index(PathFinder), self)
+
+    @contextmanager
+    def loading(self, app: AppContext) -> Iterator[None]:
+        """Have sys.path be an app's own, and keep for it alone what it makes of it.
+
+        Raises ClashError also where the app has survived one, in a `try` around an import.
+        """
+        before = set(sys.modules)
+        self._loading = app
+        self._refused.clear()
+        sys.path[:] = app.search
+        try:
+            yield
+        finally:
+            self._loading = None
+            app.search[:] = [entry for entry in sys.path if os.path.isabs(entry)]
+            sys.path[:] = self._shared
+        for name in [name for name in sys.modules if type(name) is str and name not in before]:
+            if self._is_own_file(app, sys.modules[name]):
+                sys.modules[ModuleKey(name, app)] = sys.modules.pop(name)
+        if self._refused:
+            raise self._refused[0]
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Find a module for the calling thread's app; raises ClashError where it can't be its."""
+        app = context.current()
+        if app is None or fullname in sys.stdlib_module_names:
+            return None
+        if path is not None:
+            parent = sys.modules.get(fullname.rpartition(".")[0])
+            if not isinstance(getattr(parent, "__spec__", None), AppSpec):
+                return None
+            spec = PathFinder.find_spec(fullname, path, target)
+            return spec and self._claim(spec, app)
+        search = self._search(app)
+        spec = PathFinder.find_spec(fullname, search, target)
+        if spec is None:
+            return None
+        places = _places(spec)
+        own = [place for place in places if self._is_own(app, os.path.dirname(place))]
+        if own and len(own) == len(places):
+            return self._claim(spec, app)
+        if own:  # folders without code of their own, beside a library that is spread over several
+            shared = [entry for entry in search if not self._is_own(app, entry)]
+            spec = PathFinder.find_spec(fullname, shared, target)
+        if self._loading is None and (clash := self._clash_with_shared(fullname, spec)):
+            raise ClashError(clash[1], name=fullname)
+        return spec
+
+    def clashes(self) -> Iterator[tuple[AppContext, str]]:
+        """Yield each app that clashes with what is loaded for all, with the sentence about it."""
+        own = {id(m): n for n, m in sys.modules.items() if isinstance(n, ModuleKey)}
+        for name, module in list(sys.modules.items()):
+            if isinstance(name, ModuleKey):
+                continue
+            spec = getattr(module, "__spec__", None)
+            if "." not in name and isinstance(spec, ModuleSpec):
+                clash = self._clash_with_shared(name, spec)
+                if clash:
+                    yield clash
+            for value in list(vars(module).values()) if isinstance(module, ModuleType) else ():
+                key = own.get(id(value)) if isinstance(value, ModuleType) else None
+                if isinstance(key, ModuleKey):
+                    yield (
+                        key.app,
+                        f"the library {name} has imported the app {key.app.name}'s own module"
+                        f' "{key}" ({_place_of(value)}), and would show it to all apps; {WAY_OUT}',
+                    )
+
+    def forget(self, app: AppContext) -> None:
+        """Take an app's own modules away."""
+        for name in list(sys.modules):
+            if isinstance(name, ModuleKey) and name.app is app:
+                del sys.modules[name]
+
+    def _search(self, app: AppContext) -> list[str]:
+        if self._loading is app:
+            return sys.path
+        if self._loading is not None:
+            return app.search
+        return [*app.search, *(entry for entry in sys.path if entry not in app.search)]
+
+    def _is_own(self, app: AppContext, entry: str) -> bool:
+        return entry in app.import_roots or entry not in self._shared
+
+    def _is_own_file(self, app: AppContext, module: object) -> bool:
+        """Tell whether a module that was put into sys.modules by hand is of the app's own."""
+        file = getattr(module, "__file__", None)
+        if not isinstance(file, str):
+            return False
+        nearest = max(
+            (entry for entry in (*app.search, *self._shared) if file.startswith(f"{entry}/")),
+            key=len,
+            default=None,
+        )
+        return nearest is not None and self._is_own(app, nearest)
+
+    def _claim(self, spec: ModuleSpec, app: AppContext) -> ModuleSpec:
+        loader = spec.loader
+        made: _SourceLoader | _BytecodeLoader | _NamespaceLoader
+        if isinstance(loader, ExtensionFileLoader):
+            self._refuse(
+                f'the app {app.name} has a C extension module of its own, "{spec.name}" at'
+                f" {spec.origin}, and an interpreter has those for all apps: install it into the"
+                " virtualenv, or move the app to another pool",
+                spec.name,
+            )
+        if loader is None:
+            made = self._namespace(spec, app)
+        elif isinstance(loader, SourceFileLoader):
+            made = _SourceLoader(loader.name, loader.path)
+            made.check = partial(self._check, app)
+        elif isinstance(loader, SourcelessFileLoader):
+            made = _BytecodeLoader(loader.name, loader.path)
+            made.check = partial(self._check, app)
+        else:
+            return spec  # from a zip file, or from whoever has a hook for such a path entry
+        claimed = AppSpec(ModuleKey(spec.name, app), made, origin=spec.origin)
+        claimed.submodule_search_locations = spec.submodule_search_locations
+        claimed.has_location = spec.has_location
+        return claimed
+
+    def _check(self, app: AppContext, code: CodeType) -> None:
+        hidden = self._hidden[app]
+        if hidden and (names := hidden.intersection(_imported(code))):
+            name = min(names)
+            self._refuse(
+                f'the app {app.name} has its own module "{name}", imported by {code.co_filename}:'
+                " that is the standard library's name, and that one is there for all apps; rename"
+                " it (or put it into a package)",
+                name,
+            )
+
+    def _refuse(self, sentence: str, name: str) -> NoReturn:
+        refusal = ClashError(sentence, name=name)
+        self._refused.append(refusal)
+        raise refusal
+
+    def _namespace(self, spec: ModuleSpec, app: AppContext) -> _NamespaceLoader:
+        def find_again(name: str, path: Sequence[str]) -> ModuleSpec | None:
+            # A namespace looks for its folders again when sys.path has changed.
+            top = "." not in name
+            return PathFinder.find_spec(name, [*app.import_roots, *path] if top else path)
+
+        folders = list(spec.submodule_search_locations or ())
+        loader = _NamespaceLoader(spec.name, folders, find_again)
+        spec.submodule_search_locations = loader._path  # type: ignore[attr-defined]
+        return loader
+
+    def _clash_with_shared(
+        self, name: str, spec: ModuleSpec | None
+    ) -> tuple[AppContext, str] | None:
+        """Return the app that hides a shared module by one of its own, and the sentence."""
+        if spec is None or name in sys.stdlib_module_names or name == "__main__":
+            return None
+        here = next(iter(_places(spec)), None)
+        for app in self._apps:
+            offered = PathFinder.find_spec(name, [e for e in app.search if self._is_own(app, e)])
+            if offered is None or offered.loader is None or here is None:
+                continue
+            (place,) = _places(offered)
+            if place != here:
+                return app, (
+                    f'the module "{name}" clashes: the virtualenv has it at {_shown(spec)}, for all'
+                    f" apps, and the app {app.name} has another at {_shown(offered)}; {WAY_OUT}"
+                )
+        return None
+
+
+def _hidden_in(roots: Iterable[str]) -> Iterator[str]:
+    """Yield the names of top-level modules that the standard library has, too."""
+    for root in roots:
+        names = set(os.listdir(root))
+        for name in sys.stdlib_module_names:
+            is_package = name in names and os.path.isfile(f"{root}/{name}/__init__.py")
+            if is_package or f"{name}.py" in names:
+                yield name
+
+
+def _places(spec: ModuleSpec) -> list[str]:
+    """Return what a module is in its path entry: one file or folder, or a namespace's several."""
+    locations = spec.submodule_search_locations
+    if locations is not None:
+        return list(locations)
+    return [spec.origin] if spec.origin else []
+
+
+def _place_of(module: ModuleType) -> str:
+    return str(getattr(module, "__file__", None) or list(getattr(module, "__path__", ())))
+
+
+def _shown(spec: ModuleSpec) -> str:
+    return spec.origin or str(next(iter(spec.submodule_search_locations or ()), "?"))
+
+
+def _imported(code: CodeType) -> Iterator[str]:
+    """Yield the top-level names that code imports absolutely, functions in it included."""
+    import dis  # noqa: PLC0415  # only for an app that has a module named as one of the library's
+
+    loads: list[object] = []
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "IMPORT_NAME":
+            if loads[-2:-1] == [0]:  # the level, loaded before the list of names
+                yield str(instruction.argval).partition(".")[0]
+        elif instruction.opname.startswith(("LOAD_CONST", "LOAD_SMALL_INT")):
+            loads.append(instruction.argval)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _imported(constant)
