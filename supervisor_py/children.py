@@ -14,6 +14,7 @@ from .sdnotify import NOTIFY_SOCKET
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Any
 
     from .effects import Program
     from .events import Event
@@ -40,6 +41,15 @@ class Work(Record):
     log: Log | None  # with one, stdout goes there as well as stderr
 
 
+class _Prober(Record):
+    """The helper process of a probe, and what it was told."""
+
+    pid: int
+    pidfd: int
+    alone: bool
+    limit: float
+
+
 class _Child:
     """A generation's main process, and all that it is watched by."""
 
@@ -47,7 +57,7 @@ class _Child:
         self.pid = pid
         self.pidfd = pidfd
         self.readiness = readiness
-        self.prober: tuple[int, int] | None = None  # pid and pidfd
+        self.prober: _Prober | None = None
         self.left: dict[int, int] = {}  # pids by pidfd, once the main process has gone
 
 
@@ -79,62 +89,90 @@ class Children:
         self, number: int, alone: bool, variables: Mapping[str, str], policy: Policy
     ) -> Event:
         """Fork a generation; whatever is short (processes, fds, memory), it is one attempt lost."""
-        opened: list[int] = []
+        attempt = _Attempt()
         try:
-            readiness = Readiness()
-            opened.append(readiness.fileno())
-            read_end, write_end = output.pipe()
-            opened += [read_end, write_end]
-        except OSError as error:
-            _close_all(opened)
-            return events.SpawnFailed(number, f"no socket or pipe for it: {error.strerror}")
-        given = {
-            **variables,
-            **self._work.listeners.variables(),
-            GENERATION_VARIABLE: str(number),
-            NOTIFY_SOCKET: readiness.address,
-        }
-        if alone:
-            given[BOOT_VARIABLE] = "1"
-        try:
-            stdout = write_end if self._work.log else None
-            streams = effects.Streams(stdout=stdout, stderr=write_end)
-            pid = effects.spawn(self._work.program, given, streams)
-        except OSError as error:
-            readiness.close()
-            _close_all([read_end, write_end])
-            return events.SpawnFailed(number, f"fork failed: {error.strerror}")
-        watched: list[tuple[int, int]] = []
-        try:
-            watched.append((pid, _pidfd(pid)))
+            child = self._start(number, alone, variables, attempt)
             if self._work.probe:
-                prober = self._work.probe(number, pid, alone, policy.readiness_timeout, write_end)
-                watched.append((prober, _pidfd(prober)))
+                attempt.doing = "it can't be probed"
+                self._start_prober(number, child, alone, policy.readiness_timeout)
         except OSError as error:
-            readiness.close()
-            _close_all([read_end, write_end])
-            for process, pidfd in watched:
-                _end(process)
-                os.close(pidfd)
-            return events.SpawnFailed(number, f"it can't be watched: {error.strerror}")
-        os.close(write_end)
-        child = _Child(*watched[0], readiness)
-        child.prober = watched[1] if len(watched) > 1 else None
-        self.adopt(number, child, output.Relay(read_end))
-        return events.Spawned(number, pid, _random())
+            attempt.take_back()
+            return events.SpawnFailed(number, f"{attempt.doing}: {error.strerror}")
+        return events.Spawned(number, child.pid, _random())
 
-    def adopt(self, number: int, child: _Child, relay: Relay) -> None:
-        """Watch a generation's process, its socket and its pipe."""
+    def _start(
+        self, number: int, alone: bool, variables: Mapping[str, str], attempt: _Attempt
+    ) -> _Child:
+        readiness = Readiness()
+        attempt.undo.append(readiness.close)
+        read_end, write_end = output.pipe()
+        relay = output.Relay(read_end)
+        attempt.undo.append(relay.close)
+        try:
+            attempt.doing = "fork failed"
+            given = {
+                **variables,
+                **self._work.listeners.variables(),
+                GENERATION_VARIABLE: str(number),
+                NOTIFY_SOCKET: readiness.address,
+            }
+            if alone:
+                given[BOOT_VARIABLE] = "1"
+            streams = effects.Streams(write_end if self._work.log else None, write_end)
+            pid = effects.spawn(self._work.program, given, streams)
+        finally:
+            os.close(write_end)
+        attempt.doing = "it can't be watched"
+        attempt.undo.append(lambda: _end(pid))
+        pidfd = os.pidfd_open(pid)
+        attempt.undo.append(lambda: os.close(pidfd))
+        child = _Child(pid, pidfd, readiness)
+        self._adopt(number, child, relay, attempt)
+        return child
+
+    def _adopt(self, number: int, child: _Child, relay: Relay, attempt: _Attempt) -> None:
+        """Watch a generation's process, its socket and its pipe; raises OSError."""
         self._children[number] = child
-        self._poller.watch(child.readiness.fileno(), lambda: self._heard(number))
-        self._poller.watch(child.pidfd, lambda: self._ended(number))
-        if child.prober:
-            self._poller.watch(child.prober[1], lambda: self._probed(number))
         self._relays[number] = relay
-        self._poller.watch(relay.read_end, lambda: self._pump(number))
+        attempt.undo += [lambda: _drop(self._children, number), lambda: _drop(self._relays, number)]
+        for fd, callback in (
+            (child.readiness.fileno(), lambda: self._heard(number)),
+            (child.pidfd, lambda: self._ended(number)),
+            (relay.read_end, lambda: self._pump(number)),
+        ):
+            self._poller.watch(fd, callback)
+            attempt.undo.append(_forgetting(self._poller, fd))
         for old in sorted(self._relays)[:-_REMEMBERED]:
             if not self._relays[old].open:
                 del self._relays[old]
+
+    def _start_prober(self, number: int, child: _Child, alone: bool, limit: float) -> None:
+        """Fork the helper that asks whether a generation serves; raises OSError."""
+        assert self._work.probe is not None
+        writer = self._relays[number].writer()
+        try:
+            pid = self._work.probe(number, child.pid, alone, limit, writer)
+        finally:
+            os.close(writer)
+        try:
+            pidfd = os.pidfd_open(pid)
+            self._poller.watch(pidfd, lambda: self._probed(number))
+        except OSError:
+            _end(pid)  # no process that can't be watched may live
+            raise
+        child.prober = _Prober(pid, pidfd, alone, limit)
+
+    def _tell_probers(self) -> None:
+        """Start a helper again whose generation has become the only one: any answer is its own."""
+        for number, child in self._children.items():
+            prober = child.prober
+            if prober is None or prober.alone or len(self._children) > 1:
+                continue
+            self._end_prober(child)
+            try:
+                self._start_prober(number, child, True, prober.limit)
+            except OSError as error:
+                self._output.say(f"worker {child.pid} can't be probed: {error.strerror}")
 
     # What they do
 
@@ -147,12 +185,12 @@ class Children:
             self._happened(events.Ready(number))
 
     def _probed(self, number: int) -> None:
-        child = self._children[number]
-        if child.prober is None:
+        prober = self._children[number].prober
+        if prober is None:
             return
-        pid, status = os.waitpid(child.prober[0], os.WNOHANG)
+        pid, status = os.waitpid(prober.pid, os.WNOHANG)
         if pid:
-            self._forget_prober(child)
+            self._forget_prober(self._children[number])
             if status == 0:
                 self._happened(events.Ready(number))
 
@@ -162,7 +200,7 @@ class Children:
             relay.pump(self._output, most=most)
             if not relay.open:
                 self._poller.forget(relay.read_end)
-                os.close(relay.read_end)
+                relay.close()
 
     def _ended(self, number: int) -> None:
         child = self._children[number]
@@ -170,10 +208,7 @@ class Children:
         if pid == 0:
             return
         self._pump(number, _DRAIN_PIECES)
-        if child.prober:
-            prober = child.prober[0]
-            self._forget_prober(child)
-            _end(prober)
+        self._end_prober(child)
         for fd in (child.pidfd, child.readiness.fileno()):
             self._poller.forget(fd)
         os.close(child.pidfd)
@@ -187,12 +222,15 @@ class Children:
             self._watch_left(number, pidfd)
         if not child.left:
             del self._children[number]
+            self._tell_probers()
         self._died(events.Died(number, status, tuple(child.left.values())))
 
     def _left_behind(self, child: _Child) -> list[int]:
-        if not self._inodes:
+        try:
+            return orphans.left_behind(child.readiness.address, self._inodes)
+        except OSError as error:  # no descriptors left
+            self._output.say(f"can't see what worker {child.pid} left behind: {error.strerror}")
             return []
-        return orphans.left_behind(child.readiness.address, self._inodes)
 
     def _watch_left(self, number: int, pidfd: int) -> None:
         self._poller.watch(pidfd, lambda: self._left_ended(number, pidfd))
@@ -215,12 +253,18 @@ class Children:
             self._watch_left(number, again)
         if not child.left:
             del self._children[number]
+            self._tell_probers()
             self._died(events.Vanished(number))
+
+    def _end_prober(self, child: _Child) -> None:
+        if child.prober:
+            _end(child.prober.pid)
+            self._forget_prober(child)
 
     def _forget_prober(self, child: _Child) -> None:
         if child.prober:
-            self._poller.forget(child.prober[1])
-            os.close(child.prober[1])
+            self._poller.forget(child.prober.pidfd)
+            os.close(child.prober.pidfd)
             child.prober = None
 
     # What is done with them
@@ -238,9 +282,12 @@ class Children:
         return relay.last_lines() if relay else []
 
     def measure(self, number: int) -> events.Measured:
-        """Measure a generation with all its processes; nothing, when it has just gone."""
+        """Measure a generation with all its processes; nothing, when that can't be done now."""
         child = self._children.get(number)
-        found = memory.whole(memory.tree(child.pid)) if child else memory.NOTHING
+        try:
+            found = memory.whole(memory.tree(child.pid)) if child else memory.NOTHING
+        except OSError:  # no descriptors left
+            found = memory.NOTHING
         left, where = room.left()
         return events.Measured(
             number, found.pss, found.shared_percent, found.processes, left, where
@@ -252,18 +299,24 @@ class Children:
             self._pump(number, _DRAIN_PIECES)
 
 
-def _close_all(fds: list[int]) -> None:
-    for fd in fds:
-        os.close(fd)
+class _Attempt:
+    """What has been acquired for a generation, to be given back if its start fails halfway."""
+
+    def __init__(self) -> None:
+        self.doing = "no socket or pipe for it"
+        self.undo: list[Callable[[], object]] = []
+
+    def take_back(self) -> None:
+        while self.undo:
+            self.undo.pop()()
 
 
-def _pidfd(pid: int) -> int:
-    """Return an fd to watch a new child by; raises OSError, and then that child has ended."""
-    try:
-        return os.pidfd_open(pid)
-    except OSError:
-        _end(pid)  # no process that can't be watched may live
-        raise
+def _drop(kept: dict[int, Any], number: int) -> None:
+    kept.pop(number, None)
+
+
+def _forgetting(poller: Poller, fd: int) -> Callable[[], None]:
+    return lambda: poller.forget(fd)
 
 
 def _end(pid: int) -> None:

@@ -56,9 +56,9 @@ class Program(Record):
 class Streams(Record):
     """Fds that become a child's standard streams; None leaves it ours."""
 
-    stdin: int | None = None
     stdout: int | None = None
     stderr: int | None = None
+    stdin: int | None = None
 
 
 def spawn(program: Program, environment: Mapping[str, str], streams: Streams) -> int:
@@ -100,16 +100,19 @@ def _become(program: Program, environment: Mapping[str, str], streams: Streams) 
         os._exit(_EXEC_FAILED)
 
 
+def places(name: str, environment: Mapping[str, str]) -> list[str]:
+    """Return where execvp(3) looks for a program, in an environment."""
+    path = environment.get("PATH", _DEFAULT_PATH)
+    return [name] if "/" in name else [f"{at or '.'}/{name}" for at in path.split(":")]
+
+
 def _execute(command: tuple[str, ...], environment: Mapping[str, str]) -> None:
     """Do what execvp(3) does, which Python's own only does after loading `warnings`.
 
     Raises OSError: the one that says most of all the places tried.
     """
-    name = command[0]
-    path = environment.get("PATH", _DEFAULT_PATH)
-    places = [name] if "/" in name else [f"{at or '.'}/{name}" for at in path.split(":")]
     worst = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
-    for place in places:
+    for place in places(command[0], environment):
         try:
             os.execve(place, command, environment)  # noqa: S606
         except OSError as error:

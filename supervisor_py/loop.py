@@ -40,6 +40,7 @@ class Caught:
         """Begin to catch: before there is a pid file or a socket that someone could go by."""
         for number in self._NUMBERS:
             signals.catch(number, self._catch)
+        signals.ignore(signals.ALRM)  # as Perl's start_server does
         # Were it ignored, as some runners leave it, children would vanish without a wait status.
         signals.use_default(signals.CHLD)
         signals.unblock_all()

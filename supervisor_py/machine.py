@@ -194,10 +194,7 @@ class _Step:
             return
         restart, queued = self.state.restart, self.state.queued
         if restart is None or not restart.candidate:
-            if event.reason == "HUP":
-                self._say("received HUP, spawning a new worker")
-            else:
-                self._say(f"restart asked by {event.reason}, spawning a new worker")
+            self._say_asked(event.reason)
             known = restart.clients if restart else ()
             wish = model.Restart(event.reason, True, known + clients)
             if restart:  # one that waits for memory has had workers given up for it
@@ -210,6 +207,10 @@ class _Step:
             self._set(queued=model.Restart(event.reason, True, waiting + clients))
             for client in clients:
                 self._do(events.Tell(client, "a restart is under way, one more will follow"))
+
+    def _say_asked(self, reason: str) -> None:
+        how = "received HUP" if reason == "HUP" else f"restart asked by {reason}"
+        self._say(f"{how}, spawning a new worker")
 
     def _upgrade_asked(self, client: int) -> None:
         clients = (client,) if client else ()
@@ -402,6 +403,7 @@ class _Step:
             self._set(restart=None)
             return True
         if restart is None and state.queued:
+            self._say_asked(state.queued.reason)
             self._set(restart=state.queued, queued=None, failures=0)
             return True
         if restart is None:

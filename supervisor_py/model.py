@@ -183,6 +183,8 @@ def phase_ends(state: State, one: Generation) -> float | None:
     """Return when time alone moves a generation on, or None."""
     policy = state.policy
     if one.phase == STARTING:
+        if not one.pid:
+            return None  # time counts only for a process
         limit = policy.interval if ready_by_interval(state) else policy.readiness_timeout
         return one.started + limit
     if one.phase == RETIRING:

@@ -190,6 +190,15 @@ class Relay:
             self.rest = b""
         self.open = False
 
+    def writer(self) -> int:
+        """Return a new writing end of the pipe; raises OSError."""
+        return os.open(f"/proc/self/fd/{self.read_end}", os.O_WRONLY | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        """Read no more; what has come in stays known."""
+        self.open = False
+        os.close(self.read_end)
+
     def last_lines(self) -> list[str]:
         """Return the last lines that came in."""
         text = self.tail.decode("utf-8", "replace")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 else:
     import _signal
 
+ALRM = int(_signal.SIGALRM)
 CHLD = int(_signal.SIGCHLD)
 HUP = int(_signal.SIGHUP)
 INT = int(_signal.SIGINT)
