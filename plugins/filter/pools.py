@@ -10,6 +10,7 @@ import yaml
 
 from ..plugin_utils import pool_plan as plans
 from ..plugin_utils import pools
+from ..plugin_utils import server_blocks as blocks
 
 SPECS = Path(__file__).resolve().parents[2] / "roles" / "vhost_app" / "meta" / "argument_specs.yml"
 
@@ -28,8 +29,12 @@ def pool_plan(
 
 
 class FilterModule:
-    """``kechi.vps.pool_plan`` and ``kechi.vps.pool_sites``."""
+    """``kechi.vps.pool_plan``, ``kechi.vps.pool_sites`` and ``kechi.vps.server_blocks``."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """The filters of this file."""
-        return {"pool_plan": pool_plan, "pool_sites": pools.sites}
+        return {
+            "pool_plan": pool_plan,
+            "pool_sites": pools.sites,
+            "server_blocks": blocks.server_blocks,
+        }

@@ -6,18 +6,16 @@ every problem as a sentence. Nothing here touches a host.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...supervisor_py.vhost import hosts
 from ..plugin_utils import pool_problems
 from ..plugin_utils.settings import problem
 
 Values = Mapping[str, Any]
-
-SERVER_NAME = re.compile(r"^[A-Za-z0-9*]([A-Za-z0-9.*-]*[A-Za-z0-9])?$")
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ def vhost_app(values: Values, machine: Machine) -> Iterator[str]:
 
 
 def frontend(values: Values, _machine: Machine) -> Iterator[str]:
-    """The port, and that each host name has one site."""
+    """The port, and that each host, with its path, has one site."""
     port = int(values["frontend_port"])
     if not 1 <= port <= 65535:  # noqa: PLR2004
         yield problem("frontend_port", values["frontend_port"], "is outside 1 to 65535")
@@ -68,12 +66,15 @@ def frontend(values: Values, _machine: Machine) -> Iterator[str]:
     for number, site in enumerate(values["frontend_sites"]):
         for place, host in enumerate(site["hosts"]):
             path = f"frontend_sites[{number}].hosts[{place}]"
-            if not SERVER_NAME.match(str(host)):
-                yield problem(path, host, 'is not a host name; allowed: letters, digits, "-", "."')
-            elif (name := str(host).lower()) in seen:
-                yield problem(path, host, f"is already the host of {seen[name]}")
+            known = hosts.site(str(host))
+            if known is None:
+                yield problem(
+                    path, host, 'is not a host; allowed: "name", "*.name", "*", each with a "/path"'
+                )
+            elif str(known) in seen:
+                yield problem(path, host, f"is already the host of {seen[str(known)]}")
             else:
-                seen[name] = str(site["name"])
+                seen[str(known)] = str(site["name"])
 
 
 BY_ROLE: Mapping[str, Callable[[Values, Machine], Iterator[str]]] = {

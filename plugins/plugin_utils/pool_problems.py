@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...supervisor_py.vhost import hosts
 from ...supervisor_py.vhost import pool as pool_file
 from ..plugin_utils.pools import Pool, document, source_directory
 from ..plugin_utils.settings import problem, where_set
@@ -118,7 +119,7 @@ def _clashes(pools: Sequence[Pool]) -> Iterator[str]:
     taken: dict[tuple[str, str], str] = {}
 
     def take(kind: str, value: object, path: str, container: object) -> Iterator[str]:
-        key = (kind, str(value).lower().rstrip("."))
+        key = (kind, str(hosts.site(str(value)) or value))
         if key in taken:
             yield problem(path, value, f"is taken: {taken[key]} has this {kind} already", container)
         else:
@@ -130,9 +131,10 @@ def _clashes(pools: Sequence[Pool]) -> Iterator[str]:
         for place, app in enumerate(pool["apps"]):
             path = f"{at}.apps[{place}]"
             # inside one pool the pool file's own rules have already spoken
-            own = {host.lower() for other in pool["apps"][:place] for host in other["hosts"]}
-            if app["name"] not in [other["name"] for other in pool["apps"][:place]]:
+            earlier = pool["apps"][:place]
+            own = [hosts.site(str(host)) for other in earlier for host in other["hosts"]]
+            if app["name"] not in [other["name"] for other in earlier]:
                 yield from take("app name", app["name"], f"{path}.name", app)
             for index, host in enumerate(app["hosts"]):
-                if str(host).lower() not in own:
+                if hosts.site(str(host)) not in own:
                     yield from take("host", host, f"{path}.hosts[{index}]", app)

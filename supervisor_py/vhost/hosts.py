@@ -1,7 +1,10 @@
-"""Which app a request is for, from what it says of its host alone. Pure."""
+"""Which app a request is for, from its host and path alone. Pure."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
@@ -9,6 +12,14 @@ LONGEST_NAME = 253  # RFC 1035 section 2.3.4, less the root's dot and length byt
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 # RFC 9110 section 7.2: uri-host [":" port]. The name itself is checked by canonical().
 HOST_HEADER = re.compile(r"(?P<name>\[[0-9a-fA-F:.]{2,45}\]|[^:\[\]]+)(:[0-9]{0,5})?", re.ASCII)
+PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+", re.ASCII)
+DOT_SEGMENT = re.compile(r"(^|/)\.\.?(/|$)")
+ALL = "*"  # the host of the app that gets what no other app has
+# Unicode's other full stops (UTS 46 section 4.5), as typed on a Chinese or Japanese keyboard
+FULL_STOPS = str.maketrans("\u3002\uff0e\uff61", "...")
+# Letters, digits and marks make a label (RFC 5892 section 2.1); punctuation and symbols do not.
+LABEL_CATEGORIES = frozenset({"Ll", "Lo", "Lm", "Mn", "Mc", "Nd"})
+JOINERS = frozenset("\u00b7\u0375\u05f3\u05f4\u30fb")  # RFC 5892's exceptions, by context
 
 Target = TypeVar("Target")
 
@@ -21,11 +32,26 @@ class UnknownHostError(LookupError):
     """The Host header is fine, and nobody here has that name: the answer is 421."""
 
 
+class UnknownPathError(LookupError):
+    """The host is served here, but under other paths only: the answer is 404."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One entry of an app's hosts: a name, and the path under which the app lives there."""
+
+    host: str  # canonical; or "*.name" for all names below that one, or "*" for all others
+    prefix: str = ""  # "" for the whole host, or "/wiki"
+
+    def __str__(self) -> str:
+        return self.host + self.prefix
+
+
 def canonical(name: str) -> str | None:
     """Return a host name in its one comparable form, or None where it is no host name.
 
-    Lower case, and without the root's trailing dot. Letters, digits, "-" and "." only (RFC 1123),
-    so an internationalized name is given in its xn-- form, as browsers send it.
+    Lower case, and without the root's trailing dot. Letters, digits, "-" and "." only (RFC 1123):
+    internationalized names travel in their xn-- form.
     """
     bare = name.removesuffix(".")
     if not bare.isascii() or len(bare) > LONGEST_NAME:
@@ -36,6 +62,42 @@ def canonical(name: str) -> str | None:
     return lowered
 
 
+def to_ascii(name: str) -> str | None:
+    """Return the canonical form of a name that may be written in Unicode, None if it is none.
+
+    As browsers map it (UTS 46, non-transitional: "ß" stays a letter of its own), which Python's
+    codec "idna" doesn't.
+    """
+    lowered = "".join(letter.lower() for letter in name.translate(FULL_STOPS))
+    labels = unicodedata.normalize("NFKC", lowered).split(".")
+    return canonical(".".join(label if label.isascii() else _punycode(label) for label in labels))
+
+
+def _punycode(label: str) -> str:
+    for letter in label:
+        known = letter == "-" or letter in JOINERS
+        if not known and unicodedata.category(letter) not in LABEL_CATEGORIES:
+            return ""  # which is no label
+    return "xn--" + label.encode("punycode").decode("ascii")
+
+
+def site(text: str) -> Site | None:
+    """Return an entry of an app's hosts, or None where the text is none.
+
+    `name`, `*.name` or `*`, each with a `/path` behind it or not.
+    """
+    host, slash, path = text.partition("/")
+    prefix = f"/{path.removesuffix('/')}" if slash and path else ""
+    if prefix and not PREFIX.fullmatch(prefix):
+        return None
+    if host == ALL:
+        return Site(ALL, prefix)
+    wildcard = "*." if host.startswith("*.") else ""
+    name = to_ascii(host.removeprefix(wildcard))
+    return Site(wildcard + name, prefix) if name else None
+
+
+@lru_cache(maxsize=1024)
 def host_of(header: str | None) -> str:
     """Return the canonical name in a Host header; an IPv6 literal keeps its brackets.
 
@@ -74,19 +136,40 @@ def host_of_request(header: str | None, target: str) -> str:
 
 
 class Router(Generic[Target]):
-    """Exact host names to their targets; what is not there is nobody's."""
+    """Sites to their targets: the nearest host, and under it the longest path that fits."""
 
-    def __init__(self, hosts: Mapping[str, Target] | Iterable[tuple[str, Target]]) -> None:
-        """Take canonical names, each of them once: the pool file has been checked for that."""
-        self._targets = dict(hosts)
+    def __init__(self, sites: Mapping[Site, Target] | Iterable[tuple[Site, Target]]) -> None:
+        """Take sites, each of them once: the pool file has been checked for that."""
+        self._hosts: dict[str, list[tuple[str, Target]]] = {}
+        for site, target in dict(sites).items():
+            self._hosts.setdefault(site.host, []).append((site.prefix, target))
+        for mounts in self._hosts.values():
+            mounts.sort(key=lambda mount: len(mount[0]), reverse=True)
 
-    def pick(self, header: str | None, target: str = "/") -> Target:
-        """Return whom a request is for, by its Host header and request target.
+    def pick(self, header: str | None, target: str, path: str) -> tuple[Target, str]:
+        """Return whom a request is for, and the prefix of its path that has led there.
 
-        Raises BadHostError or UnknownHostError.
+        By its Host header, its request target, and the path of that, decoded.
+        Raises BadHostError, UnknownHostError or UnknownPathError.
         """
         name = host_of_request(header, target)
-        try:
-            return self._targets[name]
-        except KeyError:
-            raise UnknownHostError(name) from None
+        mounts = self._hosts.get(name) or self._nearest(name)
+        if len(mounts) > 1 or mounts[0][0]:
+            if DOT_SEGMENT.search(path):
+                # Who resolves "/wiki/../shop", here or in the front end, would decide who gets it.
+                raise BadHostError('the path has segments "." or ".."')
+            for prefix, found in mounts:
+                if path.startswith(prefix) and path[len(prefix) :][:1] in ("", "/"):
+                    return found, prefix
+            raise UnknownPathError(path)
+        return mounts[0][1], ""
+
+    def _nearest(self, name: str) -> list[tuple[str, Target]]:
+        rest = name
+        while rest:
+            _, _, rest = rest.partition(".")
+            if rest and (mounts := self._hosts.get(f"*.{rest}")):
+                return mounts
+        if mounts := self._hosts.get(ALL):
+            return mounts
+        raise UnknownHostError(name)

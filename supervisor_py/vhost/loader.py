@@ -14,6 +14,7 @@ from typing import Any
 
 from . import context, directory
 from .context import AppContext
+from .hosts import Site
 from .modules import AppFinder, ClashError
 from .pool import App, Pool
 
@@ -34,7 +35,7 @@ class LoadedApp:
     """An app that is ready to answer."""
 
     context: AppContext
-    hosts: tuple[str, ...]
+    sites: tuple[Site, ...]
     application: WSGIApplication
     django_settings: str | None = None  # the module, for an app that set up Django's settings
 
@@ -131,4 +132,4 @@ def _load(app: App, ctx: AppContext, finder: AppFinder) -> LoadedApp:
     settings = ctx.variables.get("DJANGO_SETTINGS_MODULE") if _has_django_settings() else None
     if settings is None and _has_django_settings() and not had_settings:
         settings = "settings.configure()"
-    return LoadedApp(ctx, app.hosts, target, settings)
+    return LoadedApp(ctx, app.sites, target, settings)

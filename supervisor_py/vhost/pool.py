@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .hosts import canonical
+from .hosts import Site, site
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,23}", re.ASCII)
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -23,6 +23,7 @@ RESERVED_VARIABLES = frozenset(
         "LISTEN_FDS",
         "LISTEN_PID",
         "NOTIFY_SOCKET",
+        "SERVER_STARTER_BOOT",
         "SERVER_STARTER_GENERATION",
         "SERVER_STARTER_PORT",
     }
@@ -51,7 +52,7 @@ class App:
     """One app of a pool: whose requests it gets, and where its code is."""
 
     name: str
-    hosts: tuple[str, ...]  # canonical: lower case, no trailing dot
+    sites: tuple[Site, ...]  # its key `hosts`
     directory: Path  # as the file has it, so a `current` symlink is still one
     module: str
     attribute: str  # dotted where the object is an attribute of another
@@ -117,7 +118,7 @@ def _app(app: Mapping[str, object], folder: Path) -> App:
     module, _, attribute = str(app["wsgi"]).partition(":")
     return App(
         name=str(app["name"]),
-        hosts=tuple(host for h in _array(app["hosts"]) if (host := canonical(str(h)))),
+        sites=tuple(found for text in _array(app["hosts"]) if (found := site(str(text)))),
         directory=folder / str(app["directory"]),
         module=module,
         attribute=attribute,
@@ -199,11 +200,14 @@ def _host_problems(place: str, hosts: object, seen: dict[str, str]) -> Iterator[
         yield f"{place}: {_wrong(hosts)} a list of at least one host name"
         return
     for host in _array(hosts):
-        known = canonical(host) if isinstance(host, str) else None
+        known = site(host) if isinstance(host, str) else None
         if known is None:
-            yield f'{place}: {_show(host)} is not a host name (letters, digits, "-" and ".")'
+            yield (
+                f'{place}: {_show(host)} is not a host ("name", "*.name", or "*" for all that no'
+                ' other app has; each may go on with a path, as in "name/wiki")'
+            )
         else:
-            yield from _taken(place, known, seen)
+            yield from _taken(place, str(known), seen)
 
 
 def _directory_problems(place: str, directory: object) -> Iterator[str]:

@@ -257,6 +257,9 @@ class Application(BaseApplication):  # type: ignore[misc]
             "worker_connections": CONNECTIONS,
             "worker_tmp_dir": MEMORY_FILES if Path(MEMORY_FILES).is_dir() else None,
             "keepalive": KEEPALIVE_SECONDS,
+            # A client's SCRIPT_NAME, or X_Forwarded_For beside X-Forwarded-For, is a 400.
+            "forwarder_headers": "",
+            "header_map": "refuse",
             "graceful_timeout": ARBITER_DRAIN_SECONDS,
             "preload_app": True,
             "control_socket_disable": True,

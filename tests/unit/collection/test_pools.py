@@ -41,6 +41,31 @@ def test_one_host_in_two_apps_is_refused_across_pools(local, host):
     assert "vhost_app_pools[0].apps[1].hosts[0]" in sentence
 
 
+def test_one_host_may_have_apps_of_two_pools_under_different_paths(local):
+    local[1]["apps"][0]["hosts"] = ["motd.example/clock"]
+    assert problems_of(local) == []
+    local[0]["apps"][1]["hosts"].append("MOTD.example/clock/")
+    (sentence,) = problems_of(local)
+    assert sentence.startswith('vhost_app_pools[1].apps[0].hosts[0]: "motd.example/clock" is taken')
+
+
+def test_a_host_in_unicode_is_the_same_as_in_its_wire_form(local):
+    local[0]["apps"][1]["hosts"] = ["bücher.example"]
+    local[1]["apps"][0]["hosts"] = ["xn--bcher-kva.example"]
+    (sentence,) = problems_of(local)
+    assert "vhost_app_pools[0].apps[1].hosts[0]" in sentence
+
+
+def test_import_roots_reach_the_pool_file(local):
+    local[0]["apps"][0]["import_roots"] = ["lib"]
+    blog, motd = pools.document(local[0])["apps"]
+    assert blog["import_roots"] == ["lib"]
+    assert "import_roots" not in motd
+    local[0]["apps"][0]["import_roots"] = ["/lib"]
+    (sentence,) = problems_of(local)
+    assert sentence.startswith('vhost_app_pools[0].apps[0].import_roots: "/lib" is not a path')
+
+
 def test_one_host_in_two_apps_of_a_pool_is_refused_once(local):
     local[0]["apps"][1]["hosts"] = ["blog.example"]
     (sentence,) = problems_of(local)

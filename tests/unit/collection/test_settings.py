@@ -89,7 +89,7 @@ def test_a_misspelt_variable_of_a_role_is_named():
         (
             "frontend",
             {"frontend_sites": [{"name": "a", "hosts": ["x;y"], "socket": "/a"}]},
-            'frontend_sites[0].hosts[0]: "x;y" is not a host name',
+            'frontend_sites[0].hosts[0]: "x;y" is not a host',
         ),
     ],
 )

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor_py.vhost import pool
+from supervisor_py.vhost.hosts import Site
 
 GOOD = """
 [pool]
@@ -18,7 +19,7 @@ max_requests = 500
 
 [[apps]]
 name = "blog"
-hosts = ["blog.example", "WWW.Blog.Example."]
+hosts = ["blog.example", "WWW.Blog.Example./b/"]
 directory = "/srv/www/blog/current"
 wsgi = "blog.wsgi:application"
 import_roots = ["lib", "."]
@@ -40,7 +41,7 @@ def test_the_documented_format_is_read_in_full() -> None:
     parsed = pool.parse(good(), Path("/etc/kechi/pools"))
     blog = pool.App(
         name="blog",
-        hosts=("blog.example", "www.blog.example"),
+        sites=(Site("blog.example"), Site("www.blog.example", "/b")),
         directory=Path("/srv/www/blog/current"),
         module="blog.wsgi",
         attribute="application",
@@ -49,7 +50,7 @@ def test_the_documented_format_is_read_in_full() -> None:
     )
     motd = pool.App(
         name="motd",
-        hosts=("motd.example",),
+        sites=(Site("motd.example"),),
         directory=Path("/etc/kechi/pools/motd"),
         module="motd",
         attribute="application",
@@ -101,12 +102,14 @@ BAD: list[tuple[str, object, str]] = [
     (
         "apps.1.hosts",
         ["Blog Example"],
-        'apps[1].hosts: "Blog Example" is not a host name (letters, digits, "-" and ".")',
+        'apps[1].hosts: "Blog Example" is not a host ("name", "*.name", or "*" for all that no',
     ),
-    ("apps.1.hosts", ["a.example:80"], 'apps[1].hosts: "a.example:80" is not a host name'),
-    ("apps.1.hosts", [1], "apps[1].hosts: 1 is not a host name"),
+    ("apps.1.hosts", ["a.example:80"], 'apps[1].hosts: "a.example:80" is not a host ('),
+    ("apps.1.hosts", [1], "apps[1].hosts: 1 is not a host ("),
     ("apps.1.hosts", ["BLOG.example."], 'apps[1].hosts: "blog.example" is taken by apps[0].hosts'),
     ("apps.1.hosts", ["m.x", "M.x"], 'apps[1].hosts: "m.x" is taken by apps[1].hosts'),
+    ("apps.1.hosts", ["m.x/a", "m.x/a/"], 'apps[1].hosts: "m.x/a" is taken by apps[1].hosts'),
+    ("apps.1.hosts", ["bü.x", "xn--b-eha.x"], 'apps[1].hosts: "xn--b-eha.x" is taken by apps[1]'),
     ("apps.1.directory", MISSING, "apps[1].directory: is missing, and must be a directory"),
     ("apps.1.directory", "", 'apps[1].directory: "" is not a directory'),
     ("apps.1.import_roots", [], "apps[1].import_roots: [] is not a list of at least one directory"),
