@@ -505,10 +505,274 @@ def test_a_wait_status_is_put_in_words(status: int, words: str) -> None:
     assert m.describe_exit(status) == words
 
 
+# What is left behind
+
+
+def test_what_a_dead_generation_left_behind_is_ended_and_counted_until_it_is_gone() -> None:
+    rig = serving()
+    rig.at(5, e.Died(1, 0, left=(7, 8)))
+    assert rig.phases() == {1: k.DRAINING, 2: k.STARTING}
+    assert rig.sent() == [(1, TERM)]
+    rig.run_until(6)
+    assert rig.phases() == {1: k.DRAINING, 2: k.SERVING}, "a new one does not wait for it"
+    rig.at(6, e.RestartAsked("HUP"))
+    rig.run_until(34.9)
+    assert rig.spawned() == [1, 2], "a third one does"
+    rig.run_until(35)
+    assert rig.sent()[-1] == (1, KILL), "5 and the grace"
+    rig.at(36, e.Vanished(1))
+    assert rig.spawned() == [1, 2, 3]
+
+
+def test_what_a_killed_generation_left_behind_is_killed_too() -> None:
+    rig = serving(grace=3)
+    rig.at(5, e.RestartAsked("HUP"))
+    rig.run_until(9)
+    assert rig.sent()[-1] == (1, KILL)
+    rig.at(9, e.Died(1, KILL, left=(7,)))
+    assert rig.sent()[-2:] == [(1, KILL), (1, KILL)]
+
+
+def test_a_program_that_goes_into_the_background_never_piles_up() -> None:
+    rig = Rig()
+    rig.at(0, e.Boot())
+    for number in range(1, 4):
+        rig.run_until(rig.now + 40)
+        alive = [one.number for one in rig.state.generations if not one.left]
+        rig.at(rig.now, e.Died(alive[-1], 0, left=(1000 + number,)))
+        assert len(rig.phases()) <= 2
+        assert (alive[-1], TERM) in rig.sent()
+        rig.at(rig.now + 1, e.Vanished(rig.state.generations[0].number))
+
+
+def test_a_stop_waits_for_what_was_left_behind() -> None:
+    rig = serving()
+    rig.at(5, e.StopAsked("TERM"))
+    rig.at(6, e.Died(1, 0, left=(7,)))
+    assert not rig.state.over
+    rig.at(7, e.Vanished(1))
+    assert rig.state.over
+
+
+# Memory
+
+
+def test_a_generation_over_its_budget_is_replaced_but_not_before_the_minimum_interval() -> None:
+    rig = Rig(memory_budget_kb=2000.0, min_restart_interval=100.0, memory_interval=10.0)
+    rig.pss = 2001
+    rig.at(0, e.Boot())
+    rig.run_until(100)
+    assert rig.spawned() == [1], "1 + 100 is the earliest"
+    rig.run_until(101)
+    assert rig.spawned() == [1, 2]
+    assert "restart triggered: 2 MB of memory are over the budget of 2 MB" in rig.said()
+    rig.run_until(102)
+    assert dict(rig.state.restarts) == {k.BOOT: 1, k.MEMORY: 1}
+
+
+def test_memory_is_looked_at_only_as_often_as_asked_and_not_before_it_matters() -> None:
+    rig = Rig(memory_budget_kb=2000.0, min_restart_interval=100.0, memory_interval=10.0)
+    rig.at(0, e.Boot())
+    rig.run_until(1)
+    times = []
+    while rig.now < 140:
+        due = k.deadline(rig.state)
+        assert due is not None
+        times.append(due)
+        rig.at(due)
+    assert times == [101, 111, 121, 131, 141]
+
+
+def test_workers_that_share_too_little_are_replaced() -> None:
+    rig = Rig(shared_floor_percent=60.0, min_restart_interval=100.0)
+    rig.shared = 59.9
+    rig.at(0, e.Boot())
+    rig.run_until(101)
+    assert rig.spawned() == [1, 2]
+    assert any("share 60 % of their memory, under the floor of 60 %" in it for it in rig.said())
+
+
+def test_a_generation_without_workers_shares_with_nobody_and_stays() -> None:
+    rig = Rig(shared_floor_percent=60.0, min_restart_interval=100.0)
+    rig.shared, rig.processes = 0.0, 1
+    rig.at(0, e.Boot())
+    rig.run_until(1000)
+    assert rig.spawned() == [1]
+
+
+def test_without_a_budget_or_a_floor_memory_is_nobodys_reason_to_wake_up() -> None:
+    rig = serving()
+    rig.pss, rig.shared = 1e9, 0.0
+    assert k.deadline(rig.state) is None
+
+
+def short_of_memory(**policy: object) -> Rig:
+    rig = serving(signal_on_shrink=TTOU, signal_on_grow=TTIN, **policy)
+    rig.room = 999
+    return rig
+
+
+TTOU, TTIN = Signal("TTOU", 22), Signal("TTIN", 21)
+
+
+def test_a_restart_that_does_not_fit_asks_the_old_one_to_shrink_and_goes_on_when_it_does() -> None:
+    rig = short_of_memory()
+    rig.at(20, e.RestartAsked("control", 7))
+    assert rig.spawned() == [1]
+    rig.at(21)
+    assert rig.sent() == [(1, 22), (1, 22)]
+    rig.room = 1000
+    rig.at(22)
+    assert rig.spawned() == [1, 2]
+    told = [one.text for one in rig.all if isinstance(one, e.Tell)]
+    assert told[0].startswith(
+        "waiting: a second generation needs 1 MB of memory, and 1 MB are left"
+    )
+    rig.run_until(23)
+    assert (1, USR1) in rig.sent()
+    assert 21 not in [signal for _, signal in rig.sent()], "the old one ends: nothing to give back"
+
+
+def test_a_restart_that_never_fits_is_put_off_and_said_to_be() -> None:
+    rig = short_of_memory(memory_wait=5.0)
+    rig.processes = 2
+    rig.at(20, e.RestartAsked("control", 7))
+    rig.run_until(24)
+    assert rig.answers() == {}
+    rig.run_until(25)
+    assert rig.answers()[7][0] is False
+    assert rig.answers()[7][1].startswith("put off until there is room: a second generation needs")
+    assert rig.sent() == [], "its only worker is not taken from it"
+    rig.run_until(50)
+    assert rig.spawned() == [1]
+    rig.room = 1e9
+    rig.run_until(60)
+    assert rig.spawned() == [1, 2], "it is made up for when there is room"
+
+
+def test_workers_given_up_in_vain_are_given_back() -> None:
+    rig = short_of_memory(memory_wait=2.0)
+    rig.at(20, e.RestartAsked("HUP"))
+    rig.run_until(22)
+    shrunk = rig.sent().count((1, 22))
+    assert shrunk == rig.sent().count((1, 21)) == 2
+
+
+def test_a_failed_attempt_gives_the_workers_back_too() -> None:
+    rig = short_of_memory()
+    rig.at(20, e.RestartAsked("HUP"))
+    rig.room = 1e9
+    rig.at(21)
+    assert rig.spawned() == [1, 2]
+    rig.at(21.5, e.Died(2, EXIT_7))
+    assert rig.sent() == [(1, 22), (1, 21)]
+
+
+def test_with_nobody_serving_no_restart_waits_for_memory() -> None:
+    rig = short_of_memory()
+    rig.at(20, e.Died(1, KILL))
+    rig.run_until(22)
+    assert rig.phases() == {2: k.SERVING}
+
+
+def test_with_a_memory_wait_of_0_memory_is_no_reason_to_wait() -> None:
+    rig = short_of_memory(memory_wait=0.0)
+    rig.at(20, e.RestartAsked("HUP"))
+    assert rig.spawned() == [1, 2]
+
+
+def test_one_that_says_when_it_is_ready_needs_what_it_held_then() -> None:
+    rig = Rig()
+    rig.at(0, e.Boot())
+    rig.at(0.5, e.Ready(1))
+    rig.pss, rig.room = 5000, 1000  # it has grown since: a new one will not be so large
+    rig.at(20, e.RestartAsked("HUP"))
+    assert rig.spawned() == [1, 2]
+
+
+# More generations, upgrades, reports
+
+
+def test_more_generations_may_be_alive_if_asked_for() -> None:
+    rig = serving(max_generations=3)
+    rig.at(5, e.RestartAsked("HUP"))
+    rig.run_until(6)
+    rig.at(7, e.RestartAsked("HUP"))
+    rig.run_until(8)
+    assert rig.phases() == {1: k.DRAINING, 2: k.DRAINING, 3: k.SERVING}
+    rig.at(9, e.RestartAsked("HUP"))
+    assert rig.spawned() == [1, 2, 3]
+    rig.at(10, e.Died(1, 0))
+    assert rig.spawned() == [1, 2, 3, 4]
+
+
+def test_an_upgrade_is_checked_first_and_waits_for_a_restart_under_way() -> None:
+    rig = serving()
+    rig.at(5, e.RestartAsked("HUP"), e.UpgradeAsked(7))
+    assert e.CheckUpgrade() not in rig.all
+    rig.run_until(6)
+    assert e.CheckUpgrade() not in rig.all, "the old one is still there"
+    rig.at(7, e.Died(1, 0))
+    assert rig.actions[-1] == e.CheckUpgrade()
+    rig.at(8, e.RestartAsked("HUP"))
+    rig.at(8.5, e.UpgradeChecked())
+    assert e.Replace() not in rig.all, "a generation is starting"
+    rig.run_until(9)
+    rig.at(10, e.Died(2, 0))
+    assert rig.actions[-1] == e.Replace()
+    rig.at(11, e.Resumed("from 1 to 2"))
+    assert rig.answers()[7] == (True, "from 1 to 2")
+    assert rig.state.upgrade is None
+
+
+def test_a_new_version_that_would_not_run_changes_nothing_and_who_asked_learns_why() -> None:
+    rig = serving()
+    rig.at(5, e.UpgradeAsked(7), e.UpgradeAsked(8))
+    rig.at(6, e.UpgradeChecked("no such file"))
+    assert rig.answers()[7] == rig.answers()[8]
+    assert rig.answers()[7] == (False, "start_server stays as it is: no such file")
+    assert e.Replace() not in rig.all
+    rig.at(7, e.UpgradeAsked())
+    assert rig.actions[-1] == e.CheckUpgrade(), "it may be asked for again"
+
+
+def test_an_upgrade_in_a_back_off_does_not_wait_for_a_success_that_may_never_come() -> None:
+    rig = serving()
+    rig.at(5, e.RestartAsked("HUP"))
+    rig.at(5.5, e.Died(2, EXIT_7))
+    rig.at(5.6, e.UpgradeAsked())
+    assert rig.actions[-1] == e.CheckUpgrade()
+
+
+def test_the_last_words_of_a_failed_generation_are_sent_to_who_asked_for_it() -> None:
+    rig = serving()
+    rig.at(20, e.RestartAsked("control", 7))
+    actions = rig.at(20.5, e.Died(2, EXIT_7))
+    quote = actions.index(e.Quote(7, 2))
+    assert isinstance(actions[quote + 1], e.Answer)
+
+
+def test_what_a_starting_generation_reports_is_told_to_who_waits() -> None:
+    rig = serving()
+    rig.at(20, e.RestartAsked("control", 7))
+    rig.at(20.5, e.Reported(2, "loading shop"))
+    assert e.Tell(7, "generation 2: loading shop") in rig.actions
+    assert rig.state.generations[-1].status == "loading shop"
+
+
+def test_a_generation_that_was_never_forked_is_never_taken_to_serve() -> None:
+    rig = serving(interval=0)
+    rig.forks_fail = True
+    rig.at(20, e.RestartAsked("HUP"))
+    assert rig.phases() == {1: k.SERVING}
+    assert rig.sent() == []
+
+
 # Properties, over random histories
 
 _MOVES = ["wait", "due", "hup", "control", "ready", "die", "die old", "die new"]
-_MOVES += ["wait", "due", "fork fails", "fork works", "policy", "term"]
+_MOVES += ["wait", "due", "fork fails", "fork works", "policy", "term", "die and leave", "vanish"]
+_MOVES += ["short of memory", "room again", "hungry", "upgrade", "checked", "most"]
 _steps = st.lists(
     st.tuples(
         st.sampled_from(_MOVES),
@@ -518,7 +782,7 @@ _steps = st.lists(
 )
 
 
-def _events(rig: Rig, what: str, amount: float) -> Iterable[e.Event]:
+def _events(rig: Rig, what: str, amount: float) -> Iterable[e.Event]:  # noqa: PLR0912
     alive = list(rig.phases())
     starting = [n for n, phase in rig.phases().items() if phase == k.STARTING]
     match what:
@@ -534,22 +798,55 @@ def _events(rig: Rig, what: str, amount: float) -> Iterable[e.Event]:
             yield e.Died(alive[0], 0)
         case "die new" if alive:
             yield e.Died(alive[-1], TERM)
+        case "die and leave" if alive:
+            number = alive[int(amount) % len(alive)]
+            if not rig.state.generations[alive.index(number)].left:
+                yield e.Died(number, EXIT_7, left=(9, 10))
+        case "vanish":
+            for one in rig.state.generations:
+                if one.left:
+                    yield e.Vanished(one.number)
+                    break
+        case "upgrade":
+            yield e.UpgradeAsked(rig.state.last_number + 1000)
+        case "checked" if rig.state.upgrade and rig.state.upgrade.stage == "checking":
+            yield e.UpgradeChecked("no" if amount > 20 else "")
+        case "checked" if rig.state.upgrade and rig.state.upgrade.stage == "replacing":
+            yield e.Resumed("new")
+        case "hungry":
+            yield e.PolicyRead(rig.state.policy.but(memory_budget_kb=1500.0, memory_interval=1.0))
+        case "most":
+            yield e.PolicyRead(rig.state.policy.but(max_generations=2 + int(amount) % 2))
         case "policy":
             yield e.PolicyRead(rig.state.policy.but(kill_old_delay=amount))
         case "term":
             yield e.StopAsked("TERM")
 
 
-@settings(max_examples=150, deadline=None)
-@given(steps=_steps, readiness=st.sampled_from([k.AUTO, k.NOTIFY, k.INTERVAL]))
+@settings(max_examples=200, deadline=None)
+@given(
+    steps=_steps,
+    readiness=st.sampled_from([k.AUTO, k.NOTIFY, k.INTERVAL, k.PROBE]),
+    interval=st.sampled_from([0.0, 1.0]),
+)
 def test_no_history_costs_a_serving_generation(
-    steps: list[tuple[str, float]], readiness: str
+    steps: list[tuple[str, float]], readiness: str, interval: float
 ) -> None:
-    rig = Rig(readiness=readiness, readiness_timeout=5, grace=7)
+    rig = Rig(
+        readiness=readiness,
+        readiness_timeout=5,
+        grace=7,
+        interval=interval,
+        min_restart_interval=3.0,
+        signal_on_shrink=TTOU,
+        signal_on_grow=TTIN,
+    )
     rig.at(0, e.Boot())
     last_number = 0
     for what, amount in steps:
         rig.forks_fail = {"fork fails": True, "fork works": False}.get(what, rig.forks_fail)
+        rig.room = {"short of memory": 10.0, "room again": 1e9}.get(what, rig.room)
+        rig.pss = 500.0 + 100 * amount
         before = rig.phases()
         due = k.deadline(rig.state)
         assert due is None or due > rig.now or rig.state.over, "would spin"
@@ -567,6 +864,7 @@ def test_no_history_costs_a_serving_generation(
         assert rig.state.last_number >= last_number
         last_number = rig.state.last_number
         ends = [n for n, phase in phases.items() if phase == k.DRAINING != before.get(n)]
+        ends = [n for n in ends if n not in dead]
         if rig.state.stopping:
             assert set(phases.values()) <= {k.DRAINING}
             continue
