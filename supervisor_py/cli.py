@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from . import __version__, effects, options, settings
 from .errors import FatalError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from .children import StartProbe
 
 _USAGE = """\
 Usage: start_server [options] -- program arguments...
@@ -51,67 +46,12 @@ def _main(argv: list[str]) -> int:
 
         getattr(clients, asked[0])(parsed)
         return 0
-    return _serve(parsed)
+    if parsed.flag("json"):
+        raise FatalError("--json: needs --status", 1)
+    if parsed.flag("daemonize") and not parsed.text("log-file"):
+        # Perl's words, with its slip of the pen: somebody may look for them.
+        effects.say("Usage: --log-file option must be specified together with --deamonize")
+        return 255
+    from .serve import serve  # noqa: PLC0415  a client has no use for it
 
-
-def _serve(parsed: options.Parsed) -> int:
-    from . import handoff, listeners  # noqa: PLC0415  a client has no use for these
-    from .children import Work  # noqa: PLC0415
-    from .environment import Environment  # noqa: PLC0415
-    from .loop import Caught, SuperDaemon  # noqa: PLC0415
-    from .output import Log  # noqa: PLC0415
-    from .sdnotify import Notifier  # noqa: PLC0415
-    from .status import PidFile  # noqa: PLC0415
-
-    chosen = settings.from_options(parsed)
-    inherited_variables = dict(os.environ)
-    environment = Environment(inherited_variables, settings.variables(parsed), chosen.policy)
-    effects.say(f"start_server (pid:{os.getpid()}) starting now...")
-    _fill_standard_fds()
-    log = Log(chosen.log_file) if chosen.log_file else None
-    caught = Caught()
-    caught.install()
-    try:
-        inherited = handoff.decode_listen(inherited_variables, os.getpid())
-    except handoff.HandoffError as error:
-        raise FatalError(str(error)) from error
-    opened = listeners.open_all(chosen.ports, chosen.paths, chosen.backlog, inherited)
-    try:
-        pid_file = PidFile(chosen.pid_file) if chosen.pid_file else None
-        try:
-            notifier = Notifier(inherited_variables)
-            probed = _probe(chosen.probe, opened.names()) if chosen.probe else None
-            program = effects.Program(chosen.command, chosen.directory)
-            work = Work(program, opened, probed, log)
-            if log:
-                log.take_over()
-            daemon = SuperDaemon(chosen, work, environment, notifier, caught)
-            try:
-                code = daemon.run()
-                caught.remove()
-                return code
-            finally:
-                daemon.close()
-        finally:
-            if pid_file:
-                pid_file.remove()
-    finally:
-        opened.remove()
-
-
-def _probe(text: str, own: tuple[str, ...]) -> StartProbe:
-    from . import probe  # noqa: PLC0415  few have one, and all would pay for it
-
-    parsed = probe.parse(text, own)
-
-    def start(number: int, pid: int, alone: bool, limit: float, output: int) -> int:
-        return probe.start(parsed, probe.Target(number, pid, alone, limit), output)
-
-    return start
-
-
-def _fill_standard_fds() -> None:
-    """Open what is closed of stdin, stdout and stderr, so that no socket gets their numbers."""
-    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004
-        os.set_inheritable(fd, True)
-    os.close(fd)
+    return serve(parsed)

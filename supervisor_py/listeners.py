@@ -1,86 +1,102 @@
-"""The listening sockets: from --port and --path, or inherited from systemd."""
+"""The listening sockets: from --port and --path, or inherited from systemd or one of us."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 
-from . import sockets
+from . import fdstore, sockets
 from .effects import say
 from .errors import FatalError, from_os_error
 from .handoff import PORT_VARIABLE, UNNAMED, Handed, encode_listen, encode_ports
-from .record import Record
-from .sockets import AF_INET, AF_INET6, AF_UNIX, SOCK_DGRAM, SOCK_STREAM, Socket
-from .unixpath import UnixListener
+from .ports import ANY_HOST
+from .sockets import AF_INET, AF_INET6, AF_UNIX, SOCK_STREAM, Socket
+from .unixpath import LIVE, UnixListener, in_use, look
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-ANY_HOST = "0.0.0.0"  # noqa: S104  a bare port means IPv4, all addresses, as in Perl
-ALLOWED_PORT = "[HOST:][u]PORT[=FD], HOST a name, an IPv4 address or [IPv6], PORT 0 to 65535"
+    from .ports import Port
+    from .settings import Settings
+    from .unixpath import Made
+
 _PATH_MODE = 0o777  # Perl's: who may connect is the directory's business
-_MOST_PORT = 65535
-
-
-class Port(Record):
-    """A --port value. `name` is what SERVER_STARTER_PORT calls it; `fd` None is automatic."""
-
-    name: str
-    host: str
-    number: int
-    kind: int
-    fd: int | None
-
-    def family(self) -> int:
-        """Return AF_INET6 for a host with a colon, else AF_INET (names resolve to IPv4)."""
-        return AF_INET6 if ":" in self.host else AF_INET
-
-
-def _digits(text: str) -> bool:
-    return text.isascii() and text.isdecimal()
-
-
-def parse_port(text: str) -> Port:
-    """Read a --port value by the rules of Server::Starter 0.35; raises FatalError."""
-    wrong = FatalError(f"invalid ``port'' value:{text} (allowed: {ALLOWED_PORT})")
-    host, colon, rest = text.strip().rpartition(":")
-    port, equals, fd = rest.strip().partition("=")
-    port = port.rstrip()
-    kind = SOCK_DGRAM if port.startswith("u") else SOCK_STREAM
-    port = port.removeprefix("u")
-    if not _digits(port) or int(port) > _MOST_PORT or (equals and not _digits(fd)):
-        raise wrong
-    number = int(fd) if equals else None
-    if number is not None and 0 < number < 3:  # noqa: PLR2004
-        raise FatalError(f"invalid ``port'' value:{text} (fd {number} is taken for messages)")
-    if not colon:
-        return Port(port, ANY_HOST, int(port), kind, number)
-    host = host.strip().removeprefix("[").removesuffix("]").strip()
-    if "[" in host or "]" in host:
-        raise wrong
-    if not host or (":" in host and not sockets.is_ip6(host)):
-        raise FatalError(f"failed to resolve host:{host}: no such address (in --port={text})")
-    name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return Port(name, host, int(port), kind, number)
 
 
 class _Opened:
-    """A socket on its way to the number that children will see."""
+    """A socket on its way to the number that children will see.
+
+    `ours`: one of us has made it, now or earlier, and with it what is at its path (`made`).
+    """
 
     def __init__(self, name: str, label: str, fd: int, wanted: int | None = None) -> None:
         self.name = name
         self.label = label
         self.fd = fd
         self.wanted = wanted
+        self.ours = False
+        self.made: Made | None = None
+
+    def owned(self, made: Made | None) -> _Opened:
+        """Say that it is ours."""
+        self.ours, self.made = True, made
+        return self
+
+    def stored_name(self) -> str:
+        """Return what it is called in systemd's fd store."""
+        return fdstore.name_of(self.fd, self.made)
+
+
+class _Spare:
+    """A socket that we were started with, until it has found its place."""
+
+    def __init__(self, handed: Handed) -> None:
+        self.handed = handed
+        try:
+            self.socket = sockets.from_fd(handed.fd)
+        except OSError as error:
+            what = f"LISTEN_FDS: fd {handed.fd} ({handed.name}) is not a socket"
+            raise from_os_error(what, error) from error
+        self.socket.setblocking(True)  # systemd's are not; Perl's always were
+        self.ours = fdstore.is_ours(handed.name, handed.fd)
+
+    def made(self) -> Made | None:
+        """Return the file that one of us has made at its path, if it is there still."""
+        address = self.socket.getsockname()
+        if not self.ours or self.socket.family != AF_UNIX or not isinstance(address, str):
+            return None
+        made = fdstore.made_at(self.handed.name, address)
+        return made if made and made.is_there() else None
+
+    def take(self, name: str, wanted: int | None = None) -> _Opened:
+        """Give it a name; its label, for LISTEN_FDNAMES, is systemd's if that gave it one."""
+        labelled = not self.ours and self.handed.name != UNNAMED
+        made = self.made()
+        label = self.handed.name if labelled else name
+        taken = _Opened(name, label, self.socket.detach(), wanted)
+        return taken.owned(made) if self.ours else taken
+
+    def name(self) -> str:
+        """Name it by its address, which is what its clients know; else as it was handed."""
+        address = self.socket.getsockname()
+        if self.socket.family == AF_UNIX and isinstance(address, str) and address:
+            return address
+        if self.socket.family in (AF_INET, AF_INET6):
+            host, port = address[:2]
+            if host in (ANY_HOST, "::"):
+                return str(port)
+            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return self.handed.name
 
 
 class Listeners:
     """All listening sockets, at the fd numbers that children see; they are inheritable."""
 
-    def __init__(self, opened: Sequence[_Opened], made: Sequence[UnixListener]) -> None:
+    def __init__(self, opened: Sequence[_Opened], forgotten: Sequence[str]) -> None:
         self._opened = opened
-        self._made = made
+        self.forgotten = forgotten  # stored names of sockets that nobody asks for any more
 
     def variables(self) -> dict[str, str]:
         """Return the variables that tell a child of its sockets (LISTEN_PID is the child's)."""
@@ -96,150 +112,195 @@ class Listeners:
         """Return the fds of all sockets."""
         return [one.fd for one in self._opened]
 
-    def remove(self) -> None:
-        """Unlink the paths that we made; inherited ones are systemd's."""
-        for one in self._made:
-            one.remove()
+    def to_store(self) -> list[tuple[str, int]]:
+        """Return the sockets that are ours, by the names that say so."""
+        return [(one.stored_name(), one.fd) for one in self._opened if one.ours]
+
+    def handed(self) -> list[Handed]:
+        """Return all sockets, as a successor of ours in this process gets them."""
+        return [
+            Handed(one.stored_name() if one.ours else one.label, one.fd) for one in self._opened
+        ]
+
+    def made(self) -> list[Made]:
+        """Return the paths that are ours."""
+        return [one.made for one in self._opened if one.made]
+
+    def remove(self) -> list[str]:
+        """Unlink the paths that are ours; return the stored names of their sockets.
+
+        Inherited paths are systemd's. Ports stay stored: systemd closes them when we are really
+        stopped, and keeps them open when we are restarted.
+        """
+        for made in self.made():
+            made.remove()
+        return [one.stored_name() for one in self._opened if one.made]
+
+
+def bound_paths(inherited: Sequence[Handed]) -> set[str]:
+    """Return the real paths of the unix sockets that we were started with."""
+    found = set()
+    for handed in inherited:
+        try:
+            socket = sockets.from_fd(handed.fd)
+        except OSError:
+            continue  # no socket: `open_all` says so
+        address = socket.getsockname() if socket.family == AF_UNIX else ""
+        socket.detach()
+        if isinstance(address, str) and address:
+            found.add(os.path.realpath(address))
+    return found
+
+
+def is_open(fd: int) -> bool:
+    """Tell whether an fd is in use in this process."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_GETFD)
+    except OSError:
+        return False
+    return True
+
+
+def above(ports: Sequence[Port], others: int) -> int:
+    """Return an fd above all that sockets will get, if there are so many `others`."""
+    return max(_targets([*(port.fd for port in ports), *([None] * others)]), default=2) + 1
 
 
 def open_all(
-    ports: Sequence[str], paths: Sequence[str], backlog: int, inherited: Sequence[Handed]
+    chosen: Settings, inherited: Sequence[Handed], stop_asked: Callable[[], str]
 ) -> Listeners:
     """Open every listener, ports first, then paths, then what was inherited beyond them.
 
     An inherited socket that already is at the address of a --port or --path takes its place.
-    Raises FatalError, with the sockets that were made removed again.
+    Workers of a dead start_server that hold an address are ended first, unless `stop_asked` tells
+    of a signal that ends us. Raises FatalError, with the paths that were made removed again.
     """
-    specs = [parse_port(text) for text in ports]
-    _check_fds(specs)
-    for path in paths:
-        if ";" in path:
-            raise FatalError(f'--path: "{path}" has a ";", which {PORT_VARIABLE} can\'t carry', 1)
-    spare = [(handed, _inherited_socket(handed)) for handed in inherited]
+    spare = [_Spare(handed) for handed in inherited]
     opened: list[_Opened] = []
-    made: list[UnixListener] = []
+    fresh: list[UnixListener] = []
+    forgotten: list[str] = []
     try:
-        for port in specs:
-            opened.append(_adopt_port(port, spare) or _open_port(port, backlog))
-        for path in paths:
-            adopted = _adopt_path(path, spare)
-            if adopted is None:
-                listener = UnixListener(path, backlog, _PATH_MODE)
-                made.append(listener)
-                adopted = _Opened(path, path, listener.socket.detach())
-            opened.append(adopted)
-        opened += [_take(_own_name(handed, socket), handed, socket) for handed, socket in spare]
+        for port in chosen.ports:
+            opened.append(
+                _adopt_port(port, chosen.ports, spare) or _open_port(port, chosen, stop_asked)
+            )
+        for path in chosen.paths:
+            one = _adopt_path(path, spare)
+            if one is None:
+                listener = _open_path(path, chosen, stop_asked)
+                fresh.append(listener)
+                one = _Opened(path, path, listener.socket.detach()).owned(listener.made)
+            opened.append(one)
+        for one_more in spare:
+            if one_more.ours:
+                forgotten.append(one_more.handed.name)
+                _discard(one_more)
+            else:
+                opened.append(one_more.take(one_more.name()))
         _place(opened)
     except BaseException:
-        for listener in made:
+        for listener in fresh:
             listener.remove()
         raise
-    return Listeners(opened, made)
+    return Listeners(opened, forgotten)
 
 
-def _check_fds(specs: Sequence[Port]) -> None:
-    taken: dict[int, str] = {}
-    for port in specs:
-        if port.fd is not None and port.fd in taken:
-            raise FatalError(
-                f"--port={port.name}={port.fd}: fd {port.fd} is taken by "
-                f"--port={taken[port.fd]}={port.fd}",
-                1,
-            )
-        if port.fd is not None:
-            taken[port.fd] = port.name
+def _discard(spare: _Spare) -> None:
+    """Close a socket of ours that nobody asks for any more."""
+    made = spare.made()
+    if made:
+        made.remove()
+    spare.socket.close()
 
 
-def _inherited_socket(handed: Handed) -> Socket:
-    try:
-        socket = sockets.from_fd(handed.fd)
-    except OSError as error:
-        raise from_os_error(
-            f"LISTEN_FDS: fd {handed.fd} ({handed.name}) is not a socket", error
-        ) from error
-    socket.setblocking(True)  # systemd's are not; Perl's always were
-    return socket
-
-
-_Spare = list[tuple[Handed, Socket]]
-
-
-def _take(name: str, handed: Handed, socket: Socket, wanted: int | None = None) -> _Opened:
-    label = handed.name if handed.name != UNNAMED else name
-    return _Opened(name, label, socket.detach(), wanted)
-
-
-def _adopt_port(port: Port, spare: _Spare) -> _Opened | None:
-    if port.number == 0:
-        return None
-    for handed, socket in spare:
-        if socket.type == port.kind and socket.family in (AF_INET, AF_INET6):
-            host, number = socket.getsockname()[:2]
+def _adopt_port(port: Port, ports: Sequence[Port], spare: list[_Spare]) -> _Opened | None:
+    for one in spare:
+        if one.socket.type == port.kind and one.socket.family in (AF_INET, AF_INET6):
+            host, number = one.socket.getsockname()[:2]
             # systemd binds a bare port to [::], which takes IPv4 in as well.
-            everywhere = port.host == ANY_HOST and host == "::" and sockets.takes_ip4(socket)
-            if number == port.number and (host == _address(port) or everywhere):
-                spare.remove((handed, socket))
-                return _take(port.name, handed, socket, port.fd)
+            everywhere = port.host == ANY_HOST and host == "::" and sockets.takes_ip4(one.socket)
+            # Of port 0, it is any that is ours and nobody else's.
+            any_number = not port.number and one.ours and number not in [p.number for p in ports]
+            if (number == port.number or any_number) and (host == port.address or everywhere):
+                spare.remove(one)
+                return one.take(port.name, port.fd)
     return None
 
 
-def _adopt_path(path: str, spare: _Spare) -> _Opened | None:
-    for handed, socket in spare:
-        if socket.family == AF_UNIX and socket.type == SOCK_STREAM:
-            bound = socket.getsockname()
+def _adopt_path(path: str, spare: list[_Spare]) -> _Opened | None:
+    for one in spare:
+        if one.socket.family == AF_UNIX and one.socket.type == SOCK_STREAM:
+            bound = one.socket.getsockname()
             if (
                 isinstance(bound, str)
                 and bound
                 and os.path.realpath(bound) == os.path.realpath(path)
+                and (not one.ours or one.made())  # else nobody can reach it any more
             ):
-                spare.remove((handed, socket))
-                return _take(path, handed, socket)
+                spare.remove(one)
+                return one.take(path)
     return None
 
 
-def _own_name(handed: Handed, socket: Socket) -> str:
-    """Name an inherited socket by its address, which is what its clients know; else as handed."""
-    address = socket.getsockname()
-    if socket.family == AF_UNIX and isinstance(address, str) and address:
-        return address
-    if socket.family in (AF_INET, AF_INET6):
-        host, port = address[:2]
-        if host in (ANY_HOST, "::"):
-            return str(port)
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return handed.name
-
-
-def _address(port: Port) -> str:
-    if port.family() == AF_INET6 or port.host == ANY_HOST:
-        return port.host
+def _open_port(port: Port, chosen: Settings, stop_asked: Callable[[], str]) -> _Opened:
+    what = f"failed to bind to {port.name}"
     try:
-        return sockets.resolve(port.host)
-    except (OSError, UnicodeError) as error:
-        raise FatalError(f"failed to resolve host:{port.host}: {error}") from error
+        return _bind(port, chosen.backlog)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise from_os_error(what, error) from error
+    from . import takeover  # noqa: PLC0415  seldom needed
+
+    held = takeover.clear(
+        f"--port={port.name}", lambda: takeover.holders_of_port(port), chosen.policy, stop_asked
+    )
+    try:
+        return _bind(port, chosen.backlog)
+    except OSError as error:
+        refusal = from_os_error(what, error)
+        raise FatalError(f"{refusal}{held.by_whom()}", refusal.code) from error
 
 
-def _open_port(port: Port, backlog: int) -> _Opened:
-    address = _address(port)
+def _bind(port: Port, backlog: int) -> _Opened:
     socket = Socket(port.family(), port.kind)
     try:
-        sockets.allow_reuse(socket)
         if port.family() == AF_INET6:
             sockets.only_ip6(socket)
-        socket.bind((address, port.number))
+        if port.kind == SOCK_STREAM:
+            sockets.allow_reuse(socket)
+        socket.bind((port.address, port.number))
         if port.kind == SOCK_STREAM:
             socket.listen(backlog)
-    except OSError as error:
+        else:
+            sockets.allow_reuse(socket)  # as in Perl; before bind it would share another's port
+    except OSError:
         socket.close()
-        raise from_os_error(f"failed to bind to {port.name}", error) from error
-    return _Opened(port.name, port.name, socket.detach(), port.fd)
+        raise
+    return _Opened(port.name, port.name, socket.detach(), port.fd).owned(None)
+
+
+def _open_path(path: str, chosen: Settings, stop_asked: Callable[[], str]) -> UnixListener:
+    if look(path) == LIVE:
+        from . import takeover  # noqa: PLC0415  seldom needed
+
+        held = takeover.clear(
+            f"--path={path}", lambda: takeover.holders_of_path(path), chosen.policy, stop_asked
+        )
+        if look(path) == LIVE:
+            raise in_use(path, held.by_whom())
+    return UnixListener(path, chosen.backlog, _PATH_MODE)
+
+
+def _targets(wanted: Sequence[int | None]) -> list[int]:
+    """Return each socket's number: the one asked for, else the lowest free one from 3 up."""
+    asked = {number for number in wanted if number is not None}
+    free = (number for number in range(3, 4 + 2 * len(wanted)) if number not in asked)
+    return [next(free) if number is None else number for number in wanted]
 
 
 def _place(opened: Sequence[_Opened]) -> None:
-    """Move each socket to its number: the one asked for, else the lowest free one from 3 up."""
-    asked = {one.wanted for one in opened if one.wanted is not None}
-    free = (number for number in range(3, 4 + len(asked) + len(opened)) if number not in asked)
-    targets = [one.wanted if one.wanted is not None else next(free) for one in opened]
+    """Move each socket to its number."""
+    targets = _targets([one.wanted for one in opened])
     above = max(targets, default=2) + 1
     # First out of the way, all of them: a target may be where another one is.
     try:

@@ -30,8 +30,8 @@ def left_behind(notify_address: str, inodes: frozenset[int]) -> list[int]:
     given = os.fsencode(f"{NOTIFY_SOCKET}={notify_address}")
     return [
         pid
-        for pid in _processes()
-        if given in _environment(pid) and not inodes.isdisjoint(held_by(pid).values())
+        for pid in processes()
+        if given in environment(pid) and not inodes.isdisjoint(held_by(pid).values())
     ]
 
 
@@ -52,15 +52,21 @@ def held_by(pid: int) -> dict[int, int]:
     return found
 
 
-def _processes() -> Iterator[int]:
+def processes() -> Iterator[int]:
+    """Return the pids of all processes but us."""
     ours = os.getpid()
     return (pid for pid in map(int, filter(str.isdecimal, os.listdir(_PROC))) if pid != ours)
 
 
-def _environment(pid: int) -> list[bytes]:
-    """Return what a process was started with, as NAME=VALUE."""
+def read(pid: int, name: str) -> bytes:
+    """Return a file of a process; empty when it is gone, or not ours to look into."""
     try:
-        with open(f"{_PROC}/{pid}/environ", "rb", buffering=0) as file:
-            return file.readall().split(b"\0")
+        with open(f"{_PROC}/{pid}/{name}", "rb", buffering=0) as file:
+            return file.readall()
     except OSError:
-        return []  # gone, or not ours to look into
+        return b""
+
+
+def environment(pid: int) -> list[bytes]:
+    """Return what a process was started with, as NAME=VALUE."""
+    return read(pid, "environ").split(b"\0")

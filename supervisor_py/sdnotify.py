@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .sockets import AF_UNIX, NO_BLOCK_NO_EXEC, SOCK_DGRAM, Socket
+from .sockets import AF_UNIX, NO_BLOCK_NO_EXEC, SOCK_DGRAM, Socket, send_with_fds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 NOTIFY_SOCKET = "NOTIFY_SOCKET"
 # What systemd says to us and a child must not take for its own.
@@ -15,6 +15,7 @@ OURS_ALONE = (
     "LISTEN_PID",
     "LISTEN_FDS",
     "LISTEN_FDNAMES",
+    "FDSTORE",
     "WATCHDOG_PID",
     "WATCHDOG_USEC",
 )
@@ -32,13 +33,13 @@ class Notifier:
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._address = environment.get(NOTIFY_SOCKET, "")
 
-    def send(self, text: str) -> None:
-        """Send lines such as `READY=1`; raises OSError when systemd can't be reached."""
+    def send(self, text: str, fds: Sequence[int] = ()) -> None:
+        """Send lines such as `READY=1`, and fds with them; raises OSError when it can't be done."""
         if not self._address:
             return
         socket = Socket(AF_UNIX, SOCK_DGRAM | NO_BLOCK_NO_EXEC)
         try:
             socket.connect(socket_name(self._address))
-            socket.send(text.encode("utf-8", "replace"))
+            send_with_fds(socket, text.encode("utf-8", "replace"), fds)
         finally:
             socket.close()

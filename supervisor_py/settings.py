@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from . import signals
-from .errors import FatalError
+from .errors import Complaints, FatalError
+from .handoff import PORT_VARIABLE
 from .model import AUTO, INTERVAL, NOTIFY, PROBE, Policy
 from .options import FLAG, INTEGER, SECONDS, TEXT, TEXTS, Option
+from .ports import parse_ports
 from .record import Record
+from .signals import Signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .options import Parsed
-    from .signals import Signal
+    from .ports import Port
 
 BACKLOG = 4096  # SOMAXCONN of Linux since 5.4; the kernel cuts it to its own limit
 ENVDIR = "ENVDIR"
@@ -27,7 +30,8 @@ READINESS_KINDS = (AUTO, NOTIFY, INTERVAL)
 _AUTO_RESTART_SECONDS = "360"  # Perl's
 _MIN_RESTART_SECONDS = "600"
 _KB_PER_MB = 1024
-_ALL = 100  # percent
+_MOST_FLOOR = 99  # percent: workers never share all
+_NO_LIMIT = float("inf")
 
 OPTIONS = (
     Option("port", TEXTS, "[HOST:][u]PORT[=FD]", "TCP port to listen on (u: UDP); may be repeated"),
@@ -106,7 +110,7 @@ class Settings(Record):
     """The command line of a server that is to be started, checked."""
 
     command: tuple[str, ...]
-    ports: tuple[str, ...]
+    ports: tuple[Port, ...]
     paths: tuple[str, ...]
     directory: str | None
     backlog: int
@@ -122,58 +126,82 @@ class Settings(Record):
     policy: Policy  # but for what the environment says
 
 
-def _least(parsed: Parsed, name: str, default: float, least: float = 0) -> float:
-    value = parsed.number(name)
-    if value is None:
-        return default
-    if value < least:
-        raise FatalError(f"--{name}: {value:g} is too small (allowed: {least:g} or more)", 1)
-    return value
+class _Reader:
+    """Reads values of the command line; one that is wrong is a complaint, and has its default."""
 
+    def __init__(self, parsed: Parsed) -> None:
+        self._parsed = parsed
+        self.wrong = Complaints()
 
-def _signal(parsed: Parsed, name: str) -> Signal | None:
-    text = parsed.text(name)
-    return None if text is None else signals.parse(text, f"--{name}")
+    def number(self, name: str, default: float, least: float = 0, most: float = _NO_LIMIT) -> float:
+        value = self._parsed.number(name)
+        if value is None:
+            return default
+        if not least <= value <= most:
+            how = "small" if value < least else "much"
+            allowed = f"{least:g} or more" if most == _NO_LIMIT else f"{least:g} to {most:g}"
+            self.wrong.add(FatalError(f"--{name}: {value:g} is too {how} (allowed: {allowed})", 1))
+            return default
+        return value
+
+    def signal(self, name: str) -> Signal | None:
+        text = self._parsed.text(name)
+        with self.wrong:
+            return None if text is None else signals.parse(text, f"--{name}")
+        return None
+
+    def signal_or_term(self, name: str) -> Signal:
+        return self.signal(name) or Signal("TERM", signals.TERM)
+
+    def readiness(self) -> str:
+        given = self._parsed.text("readiness")
+        if self._parsed.text("probe"):
+            if given:
+                self.wrong.add(FatalError("--probe and --readiness exclude each other", 1))
+            return PROBE
+        kind = given or AUTO
+        if kind not in READINESS_KINDS:
+            kinds = ", ".join(READINESS_KINDS)
+            self.wrong.add(FatalError(f'--readiness: "{kind}" is unknown (allowed: {kinds})', 1))
+        return kind
 
 
 def from_options(parsed: Parsed) -> Settings:
-    """Check a command line; raises FatalError for a wrong value."""
+    """Check a command line; raises FatalError of all that is wrong with it."""
     if not parsed.arguments:
         raise FatalError("server program not specified")
-    readiness = parsed.text("readiness") or AUTO
-    if readiness not in READINESS_KINDS:
-        kinds = ", ".join(READINESS_KINDS)
-        raise FatalError(f'--readiness: "{readiness}" is unknown (allowed: {kinds})', 1)
-    if parsed.text("probe"):
-        if parsed.text("readiness"):
-            raise FatalError("--probe and --readiness exclude each other", 1)
-        readiness = PROBE
+    read = _Reader(parsed)
     policy = Policy(
-        interval=_least(parsed, "interval", 1),
-        readiness=readiness,
-        readiness_timeout=_least(parsed, "readiness-timeout", 60),
-        grace=_least(parsed, "grace", 30),
-        signal_on_hup=signals.parse(parsed.text("signal-on-hup") or "TERM", "--signal-on-hup"),
-        signal_on_term=signals.parse(parsed.text("signal-on-term") or "TERM", "--signal-on-term"),
-        max_generations=int(_least(parsed, "max-generations", 2, 2)),
-        memory_interval=_least(parsed, "memory-interval", 60, 1),
-        memory_wait=_least(parsed, "memory-wait", 30),
-        signal_on_shrink=_signal(parsed, "signal-on-shrink"),
-        signal_on_grow=_signal(parsed, "signal-on-grow"),
+        interval=read.number("interval", 1),
+        readiness=read.readiness(),
+        readiness_timeout=read.number("readiness-timeout", 60),
+        grace=read.number("grace", 30),
+        signal_on_hup=read.signal_or_term("signal-on-hup"),
+        signal_on_term=read.signal_or_term("signal-on-term"),
+        max_generations=int(read.number("max-generations", 2, least=2)),
+        memory_interval=read.number("memory-interval", 60, least=1),
+        memory_wait=read.number("memory-wait", 30),
+        signal_on_shrink=read.signal("signal-on-shrink"),
+        signal_on_grow=read.signal("signal-on-grow"),
     )
-    _least(parsed, "kill-old-delay", 0)
-    _least(parsed, "auto-restart-interval", 0)
-    _least(parsed, "memory-budget-mb", 0)
-    _least(parsed, "min-restart-interval", 0)
-    if _least(parsed, "shared-floor-percent", 0) >= _ALL:
-        floor = parsed.text("shared-floor-percent")
-        raise FatalError(f"--shared-floor-percent: {floor} is too much (allowed: 0 to 99)", 1)
-    return Settings(
+    # Variables too, which `policy_in` reads.
+    read.number("kill-old-delay", 0)
+    read.number("auto-restart-interval", 0)
+    read.number("memory-budget-mb", 0)
+    read.number("min-restart-interval", 0)
+    read.number("shared-floor-percent", 0, most=_MOST_FLOOR)
+    if parsed.text("group") and not parsed.text("user"):
+        read.wrong.add(FatalError("--group: needs --user", 1))
+    for path in parsed.texts("path"):
+        if ";" in path:
+            what = f'--path: "{path}" has a ";", which {PORT_VARIABLE} can\'t carry'
+            read.wrong.add(FatalError(what, 1))
+    chosen = Settings(
         command=parsed.arguments,
-        ports=parsed.texts("port"),
+        ports=parse_ports(parsed.texts("port"), read.wrong),
         paths=parsed.texts("path"),
         directory=parsed.text("dir"),
-        backlog=int(_least(parsed, "backlog", 0)) or BACKLOG,
+        backlog=int(read.number("backlog", 0)) or BACKLOG,
         pid_file=parsed.text("pid-file"),
         status_file=parsed.text("status-file"),
         control_socket=parsed.text("control-socket"),
@@ -185,6 +213,8 @@ def from_options(parsed: Parsed) -> Settings:
         metrics_file=parsed.text("metrics-file"),
         policy=policy,
     )
+    read.wrong.settle()
+    return chosen
 
 
 def variables(parsed: Parsed) -> dict[str, str]:
@@ -202,11 +232,12 @@ def variables(parsed: Parsed) -> dict[str, str]:
 
 
 def complete(environment: Mapping[str, str]) -> dict[str, str]:
-    """Fill in the interval of timed restarts, so that children see the one that is used."""
+    """Fill in the interval of timed restarts, so that children see the one that is used.
+
+    Raises FatalError for a wrong value.
+    """
     filled = dict(environment)
-    if _true(filled.get(ENABLE_AUTO_RESTART, "")) and not _true(
-        filled.get(AUTO_RESTART_INTERVAL, "")
-    ):
+    if _true(filled.get(ENABLE_AUTO_RESTART, "")) and not _auto_restart_interval(filled):
         filled[AUTO_RESTART_INTERVAL] = _AUTO_RESTART_SECONDS
     return filled
 
@@ -217,24 +248,28 @@ def policy_in(policy: Policy, environment: Mapping[str, str]) -> Policy:
     Raises FatalError naming the variable; the caller keeps the policy that it has.
     """
     delay = environment.get(KILL_OLD_DELAY)
-    automatic = _true(environment.get(ENABLE_AUTO_RESTART, ""))
-    every = environment.get(AUTO_RESTART_INTERVAL, "")
+    floor = _number(environment, SHARED_FLOOR_PERCENT, "percent")
+    if floor > _MOST_FLOOR:
+        raise FatalError(
+            f"{SHARED_FLOOR_PERCENT}: {floor:g} is too much (allowed: 0 to {_MOST_FLOOR})", 1
+        )
     return policy.but(
         kill_old_delay=None if delay is None else _number(environment, KILL_OLD_DELAY, "seconds"),
-        auto_restart=automatic,
-        auto_restart_interval=_number(
-            {AUTO_RESTART_INTERVAL: every if _true(every) else _AUTO_RESTART_SECONDS},
-            AUTO_RESTART_INTERVAL,
-            "seconds",
-        ),
+        auto_restart=_true(environment.get(ENABLE_AUTO_RESTART, "")),
+        auto_restart_interval=_auto_restart_interval(environment) or float(_AUTO_RESTART_SECONDS),
         memory_budget_kb=_number(environment, MEMORY_BUDGET_MB, "megabytes") * _KB_PER_MB,
-        shared_floor_percent=_number(environment, SHARED_FLOOR_PERCENT, "percent"),
+        shared_floor_percent=floor,
         min_restart_interval=_number(
             {MIN_RESTART_INTERVAL: _MIN_RESTART_SECONDS, **environment},
             MIN_RESTART_INTERVAL,
             "seconds",
         ),
     )
+
+
+def _auto_restart_interval(environment: Mapping[str, str]) -> float:
+    """Return the seconds that were asked for; 0, however it is written, means the default."""
+    return _number(environment, AUTO_RESTART_INTERVAL, "seconds")
 
 
 def _true(text: str) -> bool:

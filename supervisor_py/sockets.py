@@ -5,6 +5,10 @@ from __future__ import annotations
 import _socket
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 Socket = _socket.socket
 AF_INET, AF_INET6, AF_UNIX = int(_socket.AF_INET), int(_socket.AF_INET6), int(_socket.AF_UNIX)
 SOCK_STREAM, SOCK_DGRAM = int(_socket.SOCK_STREAM), int(_socket.SOCK_DGRAM)
@@ -63,6 +67,13 @@ def receive(socket: Socket, most: int) -> tuple[bytes, int | None]:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_CREDENTIALS:
             return message, int.from_bytes(data[4:8], sys.byteorder)
     return message, None
+
+
+def send_with_fds(socket: Socket, message: bytes, fds: Sequence[int]) -> None:
+    """Send one message, and duplicates of fds with it (unix(7), SCM_RIGHTS); raises OSError."""
+    rights = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
+    extras = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if fds else []
+    socket.sendmsg([message], extras)
 
 
 def accept(listener: Socket) -> Socket | None:

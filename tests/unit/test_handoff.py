@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from supervisor_py import handoff
 from supervisor_py.errors import FatalError
 from supervisor_py.handoff import Handed, HandoffError
-from supervisor_py.listeners import parse_port
+from supervisor_py.ports import parse_port
 
 _names = st.text(st.characters(exclude_characters=";", exclude_categories=["Cs"]), min_size=1)
 

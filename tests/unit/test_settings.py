@@ -48,6 +48,16 @@ def test_signals_are_taken_as_perls_kill_takes_them(text: str, name: str, number
         ("--readiness=soon prog", '--readiness: "soon" is unknown (allowed: auto, notify, int'),
         ("--interval=-1 prog", "--interval: -1 is too small (allowed: 0 or more)"),
         ("--kill-old-delay=-1 prog", "--kill-old-delay: -1 is too small"),
+        ("--max-generations=1 prog", "--max-generations: 1 is too small (allowed: 2 or more)"),
+        ("--memory-interval=0.5 prog", "--memory-interval: 0.5 is too small (allowed: 1 or more)"),
+        ("--shared-floor-percent=100 prog", "100 is too much (allowed: 0 to 99)"),
+        ("--signal-on-shrink=TTO prog", '--signal-on-shrink: "TTO" is not a signal'),
+        ("--probe=tcp:localhost:1 --readiness=auto prog", "--probe and --readiness exclude each"),
+        ("--group=www prog", "--group: needs --user"),
+        ("--path=/a;b prog", '--path: "/a;b" has a ";"'),
+        ("--port=65536 prog", "invalid ``port'' value:65536"),
+        ("--port=80=3 --port=u81=3 prog", "--port=u81=3: its fd is taken by --port=80=3"),
+        ("--port=80 --port=0.0.0.0:80=4 prog", "--port=0.0.0.0:80=4: the same as --port=80"),
         ("--port=80", "server program not specified"),
     ],
 )
@@ -55,14 +65,43 @@ def test_a_wrong_value_is_refused_with_what_is_allowed(line: str, words: str) ->
     with pytest.raises(FatalError) as refusal:
         _settings(line)
     assert words in str(refusal.value)
-    assert refusal.value.code in (1, 255)
+    assert refusal.value.code in (1, 98, 255)
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    with pytest.raises(FatalError) as refusal:
+        _settings("--port=x --port=99999 --signal-on-hup=NOPE --grace=3 --max-generations=0 prog")
+    told = str(refusal.value).splitlines()
+    assert [line.partition(":")[0] for line in told] == [
+        "--signal-on-hup",
+        "--max-generations",
+        "invalid ``port'' value",
+        "invalid ``port'' value",
+    ]
+    assert refusal.value.code == 1
+
+
+def test_a_port_may_be_opened_for_tcp_and_for_udp() -> None:
+    assert len(_settings("--port=53 --port=u53 --port=0 --port=0 prog").ports) == 4
+
+
+@pytest.mark.parametrize("value", ["100", "1000"])
+def test_a_floor_that_no_workers_can_keep_is_refused_in_the_envdir_too(value: str) -> None:
+    with pytest.raises(FatalError, match="SHARED_FLOOR_PERCENT"):
+        _policy(SHARED_FLOOR_PERCENT=value)
 
 
 def test_truth_in_the_environment_is_perls() -> None:
     assert not _policy(ENABLE_AUTO_RESTART="").auto_restart
     assert not _policy(ENABLE_AUTO_RESTART="0").auto_restart
     assert _policy(ENABLE_AUTO_RESTART="0.0").auto_restart
-    assert _policy(ENABLE_AUTO_RESTART="1", AUTO_RESTART_INTERVAL="0").auto_restart_interval == 360
+
+
+@pytest.mark.parametrize("zero", ["", "0", "00", "0.0", " 0 "])
+def test_an_interval_of_timed_restarts_that_is_zero_is_the_default(zero: str) -> None:
+    given = {"ENABLE_AUTO_RESTART": "1", "AUTO_RESTART_INTERVAL": zero}
+    assert _policy(**given).auto_restart_interval == 360
+    assert settings.complete(given)["AUTO_RESTART_INTERVAL"] == "360"
 
 
 def test_an_unset_delay_is_not_a_delay_of_zero() -> None:

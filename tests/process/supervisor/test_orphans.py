@@ -84,7 +84,7 @@ def test_what_a_process_does_to_its_environment_later_hides_nothing(
 def test_we_ourselves_are_never_left_behind(
     listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    environ = next(item for item in orphans._environment(os.getpid()) if item.startswith(b"PATH="))
+    environ = next(item for item in orphans.environment(os.getpid()) if item.startswith(b"PATH="))
     monkeypatch.setattr(orphans, "NOTIFY_SOCKET", "PATH")
     inodes = orphans.socket_inodes([listener.fileno()])
     assert orphans.left_behind(environ.decode().removeprefix("PATH="), inodes) == []

@@ -257,16 +257,19 @@ def test_a_fork_that_fails_is_a_failed_attempt_and_no_more(
 
 
 def test_an_unwritable_status_file_is_said_and_survived(server: Server) -> None:
-    server.status_file = server.directory / "missing" / "status"
-    server.start(f"--path={server.path}")
-    server.wait_for("failed to write the status file")
-    assert server.ask() == 1
-    server.signal(signal.SIGHUP)
-    server.wait_for("old worker")
-    assert server.said().count("failed to write the status file") == 1, "said once"
+    server.status_file = server.directory / "state" / "status"
     server.status_file.parent.mkdir()
+    server.start(f"--path={server.path}").wait_serving(1)
+    server.status_file.parent.rename(server.directory / "away")
     server.signal(signal.SIGHUP)
-    server.wait_serving(3)
+    server.wait_for("failed to write the status file")
+    wait_until(lambda: server.ask() == 2, "generation 2 serves")
+    server.signal(signal.SIGHUP)
+    wait_until(lambda: server.ask() == 3, "generation 3 serves")
+    assert server.said().count("failed to write the status file") == 1, "said once"
+    (server.directory / "away").rename(server.status_file.parent)
+    server.signal(signal.SIGHUP)
+    server.wait_serving(4)
     assert server.stop() == 0
 
 

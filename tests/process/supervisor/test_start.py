@@ -1,0 +1,205 @@
+"""The start: what is refused, before a socket is opened, and with all that is wrong told."""
+
+import fcntl
+import os
+import socket
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .harness import LIMIT, Server, command, free_port
+
+_PROGRAM = ("--", "sleep", "60")
+
+
+def _files(directory: Path) -> list[str]:
+    return sorted(str(file.relative_to(directory)) for file in directory.rglob("*"))
+
+
+def _refused(server: Server, *options: str, program: tuple[str, ...] = _PROGRAM) -> tuple[int, str]:
+    """Start with wrong options; see that nothing was made or begun; return the code and words."""
+    before = _files(server.directory)
+    done = server.client(f"--path={server.path}", *options, *program)
+    assert "starting now" not in done.stderr
+    assert _files(server.directory) == before
+    assert done.stdout == ""
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    "option", ["pid-file", "status-file", "log-file", "metrics-file", "control-socket", "path"]
+)
+def test_a_file_in_a_directory_that_does_not_exist_is_refused(server: Server, option: str) -> None:
+    missing = server.directory / "missing"
+    code, said = _refused(server, f"--{option}={missing}/file")
+    assert code == 2
+    assert f"{missing}/file: No such file or directory (--{option}: no directory {missing})" in said
+    (server.directory / "plain").write_text("")
+    code, said = _refused(server, f"--{option}={server.directory}/plain/file")
+    assert code == 20
+    assert f"Not a directory (--{option}" in said
+
+
+def test_a_directory_that_does_not_exist_is_refused(server: Server) -> None:
+    missing = server.directory / "missing"
+    code, said = _refused(server, f"--dir={missing}")
+    assert (code, said) == (
+        2,
+        f"failed to chdir:{missing}: No such file or directory (--dir: no directory {missing})\n",
+    )
+
+
+@pytest.mark.parametrize("option", ["pid-file", "status-file", "log-file", "metrics-file"])
+def test_a_file_that_is_a_directory_is_refused(server: Server, option: str) -> None:
+    code, said = _refused(server, f"--{option}={server.directory}")
+    assert code == 21
+    assert f"{server.directory}: Is a directory (--{option})" in said
+
+
+def test_two_options_do_not_share_a_file(server: Server) -> None:
+    file = server.directory / "file"
+    code, said = _refused(
+        server, f"--pid-file={file}", f"--status-file={file.parent}/../{file.parent.name}/file"
+    )
+    assert code == 1
+    assert "/file: --pid-file has the same" in said
+    code, said = _refused(server, f"--path={server.path}")
+    assert f"--path={server.path}: --path has the same" in said
+
+
+def test_a_path_that_no_socket_can_have_is_refused(server: Server) -> None:
+    code, said = _refused(server, f"--path={server.directory}/{'x' * 108}")
+    assert code == 1
+    assert "(--path: allowed are 1 to 107 bytes)" in said
+    assert _refused(server, "--path", "")[0] == 1
+
+
+def test_a_program_that_can_not_be_executed_is_refused(server: Server, tmp_path: Path) -> None:
+    def tried(name: str | Path, *options: str) -> tuple[int, str]:
+        return _refused(server, *options, program=("--", str(name)))
+
+    code, said = tried("no-such-program")
+    assert code == 2
+    assert "failed to exec no-such-program: No such file or directory (PATH=" in said
+    plain = tmp_path / "plain"
+    plain.write_text("#!/bin/sh\n")
+    assert tried(plain) == (13, f"failed to exec {plain}: Permission denied\n")
+    assert tried(tmp_path)[0] == 13
+    assert tried("./plain", f"--dir={tmp_path}")[0] == 13
+    broken = tmp_path / "broken"
+    broken.write_text("#!/nonexistent/python -u\n")
+    broken.chmod(0o755)
+    code, said = tried(broken)
+    assert code == 2
+    assert f"{broken} needs /nonexistent/python, which can't be executed" in said
+
+
+def test_a_program_is_looked_up_as_it_will_be_executed(server: Server, tmp_path: Path) -> None:
+    """On the PATH that the envdir gives it, and from --dir."""
+    work, env = tmp_path / "work", tmp_path / "env"
+    (work / "bin").mkdir(parents=True)
+    env.mkdir()
+    program = work / "bin" / "program"
+    program.write_text("exec sleep 60\n")  # without #!, as execvp allows
+    program.chmod(0o755)
+    code, _ = _refused(server, f"--dir={work}", program=("--", "program"))
+    assert code == 2
+    (env / "PATH").write_text(f"/nonexistent:bin:{os.environ['PATH']}\n")
+    options = (f"--dir={work}", f"--envdir={env}", "--interval=0")
+    server.start(*options, program=["program"]).wait_serving(1)
+    assert server.stop() == 0
+    server.start(f"--dir={work}", "--interval=0", program=["bin/program"]).wait_serving(1)
+    assert server.stop() == 0
+
+
+def test_all_that_the_host_refuses_is_told_at_once(server: Server) -> None:
+    missing = server.directory / "missing"
+    code, said = _refused(
+        server,
+        f"--pid-file={missing}/pid",
+        f"--status-file={missing}/status",
+        f"--dir={missing}",
+        "--port=nonexistent.invalid:80",
+        "--probe=tcp:what",
+        program=("--", "no-such-program"),
+    )
+    heads = [line.partition(":")[0] for line in said.splitlines()]
+    assert heads == [
+        "failed to resolve host",
+        "failed to open file",
+        "--probe",
+        f"failed to write {missing}/status",
+        "failed to chdir",
+    ]
+    assert code == 255
+
+
+def test_a_probe_that_would_always_succeed_is_refused(server: Server) -> None:
+    port = free_port()
+    code, said = _refused(server, f"--port={port}", f"--probe=tcp:localhost:{port}")
+    assert code == 1
+    assert "is a listener of start_server itself" in said
+
+
+def test_an_fd_that_was_open_when_we_started_is_not_taken(server: Server) -> None:
+    file = (server.directory / "precious").open("wb")
+    fd = fcntl.fcntl(file, fcntl.F_DUPFD, 50)
+    done = subprocess.run(
+        [*command(), f"--port={free_port()}={fd}", *_PROGRAM],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+        pass_fds=[fd],
+    )
+    os.close(fd)
+    file.close()
+    assert done.returncode == 1
+    assert done.stderr == f"--port: fd {fd} is taken: start_server was started with it open\n"
+
+
+def test_a_udp_port_of_another_server_is_not_shared(server: Server) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        done = server.client(f"--path={server.path}", f"--port=127.0.0.1:u{port}", *_PROGRAM)
+        assert done.returncode == 98
+        assert f"failed to bind to 127.0.0.1:{port}: Address already in use (pid" in done.stderr
+        assert not server.path.exists()
+
+
+def test_who_has_an_address_already_is_said(server: Server) -> None:
+    port = free_port()
+    server.start(f"--path={server.path}", f"--port={port}").wait_serving(1)
+    assert server.process is not None
+    code, said = _refused(server)
+    assert code == 98
+    assert f"another server listens there (pid {server.process.pid}: " in said
+    done = server.client(f"--port={port}", *_PROGRAM)
+    assert f"Address already in use (pid {server.process.pid}: " in done.stderr
+
+
+def test_the_checks_come_in_perls_order(server: Server) -> None:
+    assert server.client("--daemonize").returncode == 255
+    refused = server.client("--daemonize", *_PROGRAM)
+    # with its slip of the pen
+    words = "Usage: --log-file option must be specified together with --deamonize\n"
+    assert (refused.returncode, refused.stderr) == (255, words)
+    assert server.client("--port=x").stderr == "server program not specified\n"
+    assert server.client("--version", "--daemonize").returncode == 0
+    assert server.client("--stop", "--daemonize").returncode == 255
+    refused = server.client("--json", *_PROGRAM)
+    assert (refused.returncode, refused.stderr) == (1, "--json: needs --status\n")
+
+
+def test_the_pid_file_of_another_server_stays_and_no_socket_is_left(server: Server) -> None:
+    server.start().wait_serving(1)
+    held = server.pid_file.read_text()
+    done = server.client(f"--path={server.path}", f"--pid-file={server.pid_file}", *_PROGRAM)
+    assert done.returncode == 11
+    assert not server.path.exists()
+    assert server.pid_file.read_text() == held
+    assert stat.S_ISSOCK(server.control.stat().st_mode)
