@@ -772,7 +772,7 @@ def test_a_generation_that_was_never_forked_is_never_taken_to_serve() -> None:
 
 _MOVES = ["wait", "due", "hup", "control", "ready", "die", "die old", "die new"]
 _MOVES += ["wait", "due", "fork fails", "fork works", "policy", "term", "die and leave", "vanish"]
-_MOVES += ["short of memory", "room again", "hungry", "upgrade", "checked", "most"]
+_MOVES += ["short of memory", "room again", "hungry", "upgrade", "checked"]
 _steps = st.lists(
     st.tuples(
         st.sampled_from(_MOVES),
@@ -815,8 +815,6 @@ def _events(rig: Rig, what: str, amount: float) -> Iterable[e.Event]:  # noqa: P
             yield e.Resumed("new")
         case "hungry":
             yield e.PolicyRead(rig.state.policy.but(memory_budget_kb=1500.0, memory_interval=1.0))
-        case "most":
-            yield e.PolicyRead(rig.state.policy.but(max_generations=2 + int(amount) % 2))
         case "policy":
             yield e.PolicyRead(rig.state.policy.but(kill_old_delay=amount))
         case "term":
@@ -828,15 +826,17 @@ def _events(rig: Rig, what: str, amount: float) -> Iterable[e.Event]:  # noqa: P
     steps=_steps,
     readiness=st.sampled_from([k.AUTO, k.NOTIFY, k.INTERVAL, k.PROBE]),
     interval=st.sampled_from([0.0, 1.0]),
+    most=st.sampled_from([2, 3]),
 )
 def test_no_history_costs_a_serving_generation(
-    steps: list[tuple[str, float]], readiness: str, interval: float
+    steps: list[tuple[str, float]], readiness: str, interval: float, most: int
 ) -> None:
     rig = Rig(
         readiness=readiness,
         readiness_timeout=5,
         grace=7,
         interval=interval,
+        max_generations=most,
         min_restart_interval=3.0,
         signal_on_shrink=TTOU,
         signal_on_grow=TTIN,
