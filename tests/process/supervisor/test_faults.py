@@ -5,17 +5,23 @@ import resource
 import signal
 import socket
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
-from .harness import Server, connect, wait_until
+from .harness import Server, alive, connect, wait_until
 
+NOBODY_ELSE = 64321  # a user that has no processes
 BURST = 10_000
+TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be refused things")
 
 
 def _pid(server: Server) -> int:
@@ -23,10 +29,66 @@ def _pid(server: Server) -> int:
     return server.process.pid
 
 
+def _cpu_seconds(pid: int) -> float:
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / TICKS
+
+
 def _limit(server: Server, kind: int, most: int) -> None:
     """Change the soft limit of a running server."""
     _, hard = resource.prlimit(_pid(server), kind)
     resource.prlimit(_pid(server), kind, (most, hard))
+
+
+@pytest.fixture
+def held() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+# Processes
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Server]:
+    """A server for a user of its own, in a directory that this one can reach."""
+    with tempfile.TemporaryDirectory(prefix="kechi-faults-") as name:
+        os.chown(name, NOBODY_ELSE, NOBODY_ELSE)
+        one = Server(Path(name))
+        yield one
+        one.clean_up()
+
+
+# That user may be unable to read our files: all is loaded before.
+_BECOME = f"""
+import os, pkgutil, importlib, resource, supervisor_py
+for one in pkgutil.iter_modules(supervisor_py.__path__):
+    if not one.ispkg:
+        importlib.import_module(f"supervisor_py.{{one.name}}")
+os.setgroups([])
+os.setresgid({NOBODY_ELSE}, {NOBODY_ELSE}, {NOBODY_ELSE})
+os.setresuid({NOBODY_ELSE}, {NOBODY_ELSE}, {NOBODY_ELSE})
+resource.setrlimit(resource.RLIMIT_NPROC, (3, 3))
+"""
+
+
+@needs_root
+def test_a_user_who_may_have_no_more_processes_costs_an_attempt_and_no_more(
+    unprivileged: Server,
+) -> None:
+    server = unprivileged
+    program = ["/bin/sleep", "600"]
+    server.start("--interval=0", prelude=_BECOME, program=program).wait_serving(1)
+    with subprocess.Popen(program, user=NOBODY_ELSE, group=NOBODY_ELSE) as third:
+        try:
+            server.signal(signal.SIGHUP)
+            server.wait_for("Resource temporarily unavailable", times=2)
+            assert server.generations().keys() == {1}
+            assert alive(server.generations()[1])
+        finally:
+            third.kill()
+    wait_until(lambda: max(server.generations()) > 1, "a generation of a later attempt")
+    assert server.stop() == 0
 
 
 # Disks
@@ -169,32 +231,163 @@ def test_a_term_among_ten_thousand_hups_is_never_lost(server: Server) -> None:
 # File descriptors
 
 
-def _fds(server: Server) -> int:
-    return len(list(Path(f"/proc/{_pid(server)}/fd").iterdir()))
+def _fds(server: Server) -> set[int]:
+    """Return what a running server has open, and not just for a moment."""
+    seen: list[set[int]] = []
+    while len(seen) < 3 or not seen[-1] == seen[-2] == seen[-3]:
+        time.sleep(0.02)
+        seen.append({int(one.name) for one in Path(f"/proc/{_pid(server)}/fd").iterdir()})
+    return seen[-1]
 
 
-def test_without_free_fds_a_start_fails_and_is_tried_again(server: Server) -> None:
-    server.start(f"--path={server.path}", "--interval=0").wait_serving(1)
-    held = [connect(str(server.control)) for _ in range(3)]
-    wait_until(lambda: _answers_nothing(held), "they are taken in")
-    most = _fds(server)
-    _limit(server, resource.RLIMIT_NOFILE, most)
+def _leave_free(server: Server, number: int, held: ExitStack) -> None:
+    """Let a running server open just so many files more; clients take the numbers in between."""
+    taken = _fds(server)
+    for _ in range(max(taken) + 1 - len(taken)):
+        held.enter_context(connect(str(server.control)))
+    wait_until(lambda: _fds(server) == set(range(max(taken) + 1)), "clients that are taken in")
+    _limit(server, resource.RLIMIT_NOFILE, max(taken) + 1 + number)
+
+
+def test_without_free_fds_a_start_fails_and_is_tried_again(server: Server, held: ExitStack) -> None:
+    server.start(f"--path={server.path}").wait_serving(1)
+    _leave_free(server, 0, held)
     server.signal(signal.SIGHUP)
     server.wait_for("Too many open files")
     assert server.generations().keys() == {1}
     assert server.ask() == 1
     _limit(server, resource.RLIMIT_NOFILE, 1024)
     wait_until(lambda: max(server.generations()) > 1, "a generation of a later attempt")
-    for one in held:
-        one.close()
     assert server.stop() == 0
 
 
-def _answers_nothing(clients: list[socket.socket]) -> bool:
-    for one in clients:
-        one.setblocking(False)
-        with suppress(BlockingIOError):
-            one.recv(1)
-            return False
-    time.sleep(0.05)
-    return True
+def test_clients_beyond_the_fds_cost_no_cpu_time_and_are_no_end_of_answers(
+    server: Server, held: ExitStack
+) -> None:
+    server.start(f"--path={server.path}").wait_serving(1)
+    _leave_free(server, 2, held)
+    clients = [held.enter_context(connect(str(server.control))) for _ in range(12)]
+    time.sleep(0.1)
+    before = _cpu_seconds(_pid(server))
+    time.sleep(1)
+    assert _cpu_seconds(_pid(server)) - before < 0.2
+    assert server.ask() == 1
+    assert [_hung_up(one) for one in clients] == 2 * [False] + 10 * [True]
+    _limit(server, resource.RLIMIT_NOFILE, 1024)
+    assert server.restart().returncode == 0
+    assert server.stop() == 0
+
+
+def _hung_up(client: socket.socket) -> bool:
+    client.setblocking(False)
+    try:
+        return client.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+# Children that leave the process that we watch
+
+_FORKER = """
+import os, signal, socket, sys, time
+directory, *how = sys.argv[1:]
+if os.fork() == 0:
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    if "closes" in how:
+        os.closerange(3, 100)
+    if "ignores" in how:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    name = directory + "/left-" + os.environ["SERVER_STARTER_GENERATION"]
+    with open(name + ".tmp", "w") as file:
+        file.write(str(os.getpid()))
+    os.rename(name + ".tmp", name)
+    time.sleep(600)
+os.wait()
+if "goes" in how:
+    sys.exit(0)
+notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+notify.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"].replace("@", "\\0", 1))
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def forker(server: Server) -> Iterator[Server]:
+    """A server whose generations fork twice; what they fork is gone after the test."""
+    yield server
+    for file in server.directory.glob("left-*[0-9]"):
+        with suppress(ProcessLookupError):
+            os.kill(int(file.read_text()), signal.SIGKILL)
+
+
+def _fork(server: Server, *how: str) -> None:
+    program = [sys.executable, "-c", _FORKER, str(server.directory), *how]
+    server.start(f"--path={server.path}", "--readiness=notify", "--grace=1", program=program)
+
+
+def _left_by(server: Server, number: int) -> int:
+    file = server.directory / f"left-{number}"
+    wait_until(file.exists, f"what generation {number} forks")
+    return int(file.read_text())
+
+
+def test_what_an_old_generation_forked_ends_with_it(forker: Server) -> None:
+    _fork(forker)
+    forker.wait_serving(1)
+    left = _left_by(forker, 1)
+    assert forker.restart().returncode == 0
+    assert forker.generations().keys() == {2}
+    assert not alive(left), "it would take connections that nobody answers"
+    assert alive(_left_by(forker, 2)), "and that of the serving one is left alone"
+    assert forker.stop() == 0
+    assert not alive(_left_by(forker, 2))
+
+
+def test_what_was_forked_and_ignores_the_signal_is_killed_when_the_grace_is_over(
+    forker: Server,
+) -> None:
+    _fork(forker, "ignores")
+    forker.wait_serving(1)
+    left = _left_by(forker, 1)
+    before = time.monotonic()
+    assert forker.restart().returncode == 0
+    assert 1 <= time.monotonic() - before < 5
+    assert not alive(left)
+
+
+def test_a_program_that_goes_into_the_background_has_failed_and_is_not_left_there(
+    forker: Server,
+) -> None:
+    _fork(forker, "goes")
+    left = _left_by(forker, 1)
+    forker.wait_for("seems to have failed to start, exit status:0")
+    wait_until(lambda: not alive(left), "its end")
+    assert forker.generations() == {}
+    assert forker.stop() == 0
+    assert not any(alive(int(one.read_text())) for one in forker.directory.glob("left-*[0-9]"))
+
+
+def test_what_the_killed_serving_process_leaves_is_ended_and_a_new_one_serves(
+    forker: Server,
+) -> None:
+    _fork(forker)
+    forker.wait_serving(1)
+    left = _left_by(forker, 1)
+    os.kill(forker.generations()[1], signal.SIGKILL)
+    wait_until(lambda: not alive(left), "its end")
+    forker.wait_serving(2)
+
+
+def test_what_was_forked_and_has_let_go_of_the_sockets_is_none_of_our_business(
+    forker: Server,
+) -> None:
+    _fork(forker, "closes")
+    forker.wait_serving(1)
+    left = _left_by(forker, 1)
+    assert forker.restart().returncode == 0
+    assert forker.stop() == 0
+    assert alive(left)
