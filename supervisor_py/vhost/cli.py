@@ -10,8 +10,11 @@ from collections.abc import Callable, Sequence
 
 from .. import handoff
 from ..sdnotify import OURS_ALONE, Notifier
-from . import callbacks, directory, environment, errors, loader, pool
+from . import callbacks, check, directory, environment, errors, loader, pool
 from .dispatcher import Dispatcher
+from .loader import LoadedApp, LoadError
+
+BOOT = "SERVER_STARTER_BOOT"  # "1" where no older generation would go on serving
 
 
 class UsageError(ValueError):
@@ -28,7 +31,11 @@ CAN_NOT_SERVE = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve a pool until SIGTERM; returns 1, with the reason on stderr, if it can't be served."""
+    """Serve a pool until SIGTERM, or check it; returns 1, with the reason, if it can't be served.
+
+    A broken app refuses the start where an older generation goes on serving. Where none does, at
+    boot, it alone is answered with 503.
+    """
     options = _parser().parse_args(arguments)
     notifier = Notifier(os.environ)
 
@@ -38,7 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             notifier.send(state)
 
     try:
-        _serve(options.pool, options.bind, tell)
+        settings = pool.read(options.pool)
+        if options.check:
+            _prepare()
+            code = check.check(settings, sys.stdout)
+            os._exit(code)  # whatever threads the apps have started
+        _serve(settings, options.bind, tell)
     except CAN_NOT_SERVE as error:
         sys.stderr.write(f"vhost_server: {error}\n")
         tell(f"STATUS={str(error).splitlines()[0]}")
@@ -46,8 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _serve(path: str, bind: Sequence[str], tell: Callable[[str], None]) -> None:
-    settings = pool.read(path)
+def _serve(settings: pool.Pool, bind: Sequence[str], tell: Callable[[str], None]) -> None:
     descriptors = [socket.fd for socket in handoff.inherited(os.environ, os.getpid())]
     if bool(descriptors) == bool(bind):
         raise UsageError(
@@ -58,6 +69,29 @@ def _serve(path: str, bind: Sequence[str], tell: Callable[[str], None]) -> None:
     # gunicorn would take them for its own, and say READY=1 before a worker runs.
     for name in OURS_ALONE:
         os.environ.pop(name, None)
+    at_boot = os.environ.pop(BOOT, "") == "1"
+    serve = _prepare()
+
+    def refused(error: LoadError) -> None:
+        if not at_boot:
+            raise error
+        sys.stderr.write(f"vhost_server: {error}\n")
+
+    apps = loader.load(settings, loader.Loading(refused))
+    names = {app.context.name for app in apps}
+    missing = [app for app in settings.apps if app.name not in names]
+    status = _status(settings, apps, missing)
+    serve(
+        settings,
+        Dispatcher(apps, missing),
+        descriptors=descriptors,
+        bind=bind,
+        ready=lambda: tell(f"READY=1\nSTATUS={status}"),
+    )
+
+
+def _prepare() -> Callable[..., None]:
+    """Make the process one that apps can share, and return serve(); raises DirectoryError."""
     directory.check()
     # Off until all is loaded and frozen: a collection would leave gaps for the workers to fill.
     gc.disable()
@@ -69,8 +103,14 @@ def _serve(path: str, bind: Sequence[str], tell: Callable[[str], None]) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What an app prints at load must not be in every worker's buffer, nor wait in there.
         sys.stdout.reconfigure(line_buffering=True)
-    apps = loader.load(settings)
-    server.serve(settings, Dispatcher(apps), descriptors=descriptors, bind=bind, tell=tell)
+    return server.serve
+
+
+def _status(settings: pool.Pool, apps: Sequence[LoadedApp], missing: Sequence[pool.App]) -> str:
+    served = ", ".join(app.context.name for app in apps) or "no app"
+    size = f"{settings.workers} workers of {settings.threads} threads"
+    without = ", ".join(app.name for app in missing)
+    return f"serves {served}: {size}" + (f"; can't load {without}" if missing else "")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,5 +126,10 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="ADDRESS",
         help="for trying it out: make a socket, host:port or unix:path (may be repeated)",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="load every app, print what each costs, and exit: 1 if one can't be served",
     )
     return parser

@@ -4,15 +4,21 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from . import context
-from .hosts import BadHostError, Router, UnknownHostError, UnknownPathError
+from .hosts import BadHostError, Router, Site, UnknownHostError, UnknownPathError
 from .loader import LoadedApp
+from .pool import App
+
+RETRY_SECONDS = "60"  # a guess: it is tried again at the next restart
 
 
 class Dispatcher:
     """Serves many apps as one; an unknown host gets 421, never a neighbour's app."""
 
-    def __init__(self, apps: Sequence[LoadedApp]) -> None:
-        self._router = Router((site, app) for app in apps for site in app.sites)
+    def __init__(self, apps: Sequence[LoadedApp], missing: Iterable[App] = ()) -> None:
+        """Take the apps, and those that could not be loaded: their sites get 503."""
+        targets: dict[Site, LoadedApp | App] = {site: app for app in missing for site in app.sites}
+        targets.update({site: app for app in apps for site in app.sites})
+        self._router = Router(targets)
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
@@ -31,6 +37,13 @@ class Dispatcher:
             )
         except UnknownPathError:
             return _refuse(start_response, "404 Not Found", "no site has that path on this host")
+        if isinstance(app, App):
+            return _refuse(
+                start_response,
+                "503 Service Unavailable",
+                f"the app {app.name} could not be loaded, its log says why",
+                ("Retry-After", RETRY_SECONDS),
+            )
         if prefix:
             environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + prefix
             environ["PATH_INFO"] = path[len(prefix) :]
@@ -38,10 +51,16 @@ class Dispatcher:
         return app.application(environ, start_response)
 
 
-def _refuse(start_response: Callable[..., Any], status: str, reason: str) -> Iterable[bytes]:
+def _refuse(
+    start_response: Callable[..., Any], status: str, reason: str, *headers: tuple[str, str]
+) -> Iterable[bytes]:
     body = f"{status}: {reason}\n".encode()
     start_response(
         status,
-        [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))],
+        [
+            ("Content-Type", "text/plain; charset=utf-8"),
+            ("Content-Length", str(len(body))),
+            *headers,
+        ],
     )
     return [body]

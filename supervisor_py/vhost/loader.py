@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,24 @@ from .modules import AppFinder, ClashError
 from .pool import App, Pool
 
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+OUR_FILES = (os.path.dirname(__file__), os.path.dirname(importlib.__file__))
 SOURCE_LAYOUT = "src"  # an import root where there is one, as its packages would be installed
 
 
 class LoadError(RuntimeError):
-    """An app can't be served; the message says which, why, and what to do."""
+    """An app can't be served; the message says which, why, and what to do.
 
-    def __init__(self, app: str, reason: str) -> None:
+    `key` is the one of the pool file that it is about.
+    """
+
+    def __init__(self, app: str, reason: str, key: str = "name") -> None:
         super().__init__(f"the app {app} can't be loaded: {reason}")
         self.app = app
+        self.key = key
+        self.where = ""  # file:line of the pool file
+
+    def __str__(self) -> str:
+        return f"{self.where}: {super().__str__()}" if self.where else super().__str__()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,25 +50,62 @@ class LoadedApp:
     django_settings: str | None = None  # the module, for an app that set up Django's settings
 
 
-def load(pool: Pool) -> list[LoadedApp]:
-    """Import every app of a pool; raises LoadError for the first that can't be served."""
-    contexts = [_context(app) for app in pool.apps]
-    finder = AppFinder(contexts)
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """What is asked of a load.
+
+    `refused` takes each app that can't be served: it raises, or goes on without. `around` is
+    entered while an app is loaded.
+    """
+
+    refused: Callable[[LoadError], None]
+    around: Callable[[App], AbstractContextManager[None]] = lambda _: nullcontext()
+
+
+def load(pool: Pool, loading: Loading) -> list[LoadedApp]:
+    """Import every app of a pool, and return those that can be served."""
+    contexts: dict[str, AppContext] = {}
+    loaded: dict[str, LoadedApp] = {}
+
+    def refuse(error: LoadError) -> None:
+        error.where = pool.where(error.app, error.key)
+        loading.refused(error)
+
+    for app in pool.apps:
+        try:
+            contexts[app.name] = _context(app)
+        except LoadError as error:
+            refuse(error)
+    finder = AppFinder(list(contexts.values()))
     finder.install()
     start = directory.open_directory(Path())
-    loaded: list[LoadedApp] = []
+
+    def give_up(error: LoadError) -> None:
+        loaded.pop(error.app, None)
+        finder.forget(contexts[error.app])
+        refuse(error)
+
     try:
-        for app, ctx in zip(pool.apps, contexts, strict=True):
-            context.enter(ctx)
-            loaded.append(_load(app, ctx, finder))
-            refuse_shared_state(loaded)
+        for app in pool.apps:
+            if app.name not in contexts:
+                continue
+            context.enter(contexts[app.name])
+            try:
+                with loading.around(app):
+                    found = _load(app, contexts[app.name], finder)
+                refuse_shared_state([*loaded.values(), found])
+                loaded[app.name] = found
+            except LoadError as error:
+                give_up(error)
     finally:
         context.leave()
         os.fchdir(start)
         os.close(start)
-    for ctx, sentence in finder.clashes():
-        raise LoadError(ctx.name, sentence)
-    return loaded
+    clashing = {ctx.name: sentence for ctx, sentence in finder.clashes()}
+    for name, sentence in clashing.items():
+        if name in loaded:
+            give_up(LoadError(name, sentence))
+    return list(loaded.values())
 
 
 def refuse_shared_state(loaded: Sequence[LoadedApp]) -> None:
@@ -91,13 +138,17 @@ def _context(app: App) -> AppContext:
     try:
         descriptor = directory.open_directory(root)
     except OSError as error:
-        raise LoadError(app.name, f"its directory {app.directory}: {error.strerror}") from error
+        raise LoadError(
+            app.name, f"its directory {app.directory}: {error.strerror}", "directory"
+        ) from error
     roots = app.import_roots
     if roots is None:
         roots = (Path(), Path(SOURCE_LAYOUT)) if (root / SOURCE_LAYOUT).is_dir() else (Path(),)
     for place in roots:
         if not (root / place).is_dir():
-            raise LoadError(app.name, f"its import root {root / place} is not a directory")
+            raise LoadError(
+                app.name, f"its import root {root / place} is not a directory", "import_roots"
+            )
     return AppContext(
         app.name,
         root,
@@ -107,28 +158,42 @@ def _context(app: App) -> AppContext:
     )
 
 
+def _traceback(error: BaseException) -> str:
+    """Return the traceback without the frames of this server and of the import system."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(("<frozen importlib", *OUR_FILES))
+    ]
+    told = traceback.TracebackException.from_exception(error)
+    told.stack = traceback.StackSummary.from_list(frames)
+    return "".join(told.format()).rstrip()
+
+
 def _load(app: App, ctx: AppContext, finder: AppFinder) -> LoadedApp:
     had_settings = _has_django_settings()
     try:
         with finder.loading(ctx):
             target: object = importlib.import_module(app.module)
     except ClashError as error:
-        raise LoadError(app.name, str(error)) from error
+        raise LoadError(app.name, str(error), "wsgi") from error
     # An app's module may raise anything, and SystemExit comes from scripts taken for modules.
     except (Exception, SystemExit) as error:
         raise LoadError(
             app.name,
             f"import of {app.module} from {', '.join(ctx.import_roots)} failed:"
-            f" {type(error).__name__}: {error}\n"
-            + "".join(traceback.format_exception(error)).rstrip(),
+            f" {type(error).__name__}: {error}\n" + _traceback(error),
+            "wsgi",
         ) from error
     place = f"{app.module}:{app.attribute}"
     for part in app.attribute.split("."):
         if not hasattr(target, part):
-            raise LoadError(app.name, f"{place} is not there: {target!r} has no {part!r}")
+            raise LoadError(app.name, f"{place} is not there: {target!r} has no {part!r}", "wsgi")
         target = getattr(target, part)
     if not callable(target):
-        raise LoadError(app.name, f"{place} is not a WSGI application: {target!r} can't be called")
+        raise LoadError(
+            app.name, f"{place} is not a WSGI application: {target!r} can't be called", "wsgi"
+        )
     settings = ctx.variables.get("DJANGO_SETTINGS_MODULE") if _has_django_settings() else None
     if settings is None and _has_django_settings() and not had_settings:
         settings = "settings.configure()"

@@ -9,10 +9,11 @@ import keyword
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .hosts import Site, site
+from .source import Source
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,23}", re.ASCII)
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -42,8 +43,11 @@ APP_KEYS = ("name", "hosts", "directory", "import_roots", "wsgi", "environment")
 class PoolError(ValueError):
     """A pool file that can't be used; `problems` has every reason, one sentence each."""
 
-    def __init__(self, problems: list[str], source: str = "") -> None:
-        super().__init__("\n".join(f"{source}: {p}" if source else p for p in problems))
+    def __init__(self, problems: list[str], source: Source | None = None) -> None:
+        told = problems
+        if source is not None:
+            told = [f"{source.where(sentence.partition(':')[0])}: {sentence}" for sentence in told]
+        super().__init__("\n".join(told))
         self.problems = problems
 
 
@@ -69,6 +73,14 @@ class Pool:
     workers: int = DEFAULT_WORKERS
     threads: int = DEFAULT_THREADS
     max_requests: int = DEFAULT_MAX_REQUESTS
+    source: Source | None = field(default=None, compare=False)
+
+    def where(self, app: str, key: str) -> str:
+        """Return `file:line` of an app's key, or of the app where it has none; "" for no file."""
+        if self.source is None:
+            return ""
+        index = [one.name for one in self.apps].index(app)
+        return self.source.where(f"apps[{index}].{key}")
 
 
 def problems(document: Mapping[str, object]) -> list[str]:
@@ -100,18 +112,18 @@ def parse(document: Mapping[str, object], relative_to: Path | None = None) -> Po
 
 def read(path: Path | str) -> Pool:
     """Read a pool file; raises PoolError, also for a file that can't be read or is no TOML."""
-    source = Path(path)
+    file = Path(path)
     try:
-        with source.open("rb") as file:
-            document = tomllib.load(file)
+        source = Source(str(file), file.read_text(encoding="utf-8"))
+        document = tomllib.loads(source.text)
     except OSError as error:
-        raise PoolError([f"cannot be read: {error.strerror}"], str(source)) from error
+        raise PoolError([f"{file}: cannot be read: {error.strerror}"]) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise PoolError([f"is not TOML: {error}"], str(source)) from error
+        raise PoolError([f"{file}: is not TOML: {error}"]) from error
     try:
-        return parse(document, source.resolve().parent)
+        return replace(parse(document, file.resolve().parent), source=source)
     except PoolError as error:
-        raise PoolError(error.problems, str(source)) from None
+        raise PoolError(error.problems, source) from None
 
 
 def _app(app: Mapping[str, object], folder: Path) -> App:

@@ -283,16 +283,12 @@ def serve(
     *,
     descriptors: Sequence[int],
     bind: Sequence[str],
-    tell: Callable[[str], None],
+    ready: Callable[[], None],
 ) -> None:
     """Serve until SIGTERM, then finish what runs; leaves by SystemExit.
 
     `descriptors` are inherited listening sockets, left in place at the end; else `bind` has
-    gunicorn's addresses (host:port, unix:path) of sockets to make. `tell` sends sd_notify's lines.
+    gunicorn's addresses (host:port, unix:path) of sockets to make. `ready` is called once, when
+    every worker serves.
     """
-
-    def ready() -> None:
-        names = ", ".join(app.name for app in pool.apps)
-        tell(f"READY=1\nSTATUS=serves {names}: {pool.workers} workers of {pool.threads} threads")
-
     Arbiter(Application(pool, application, bind), descriptors, ready).run()

@@ -102,6 +102,7 @@ class Server:
         sockets: Sockets,
         generation: int = 1,
         ready: str | None = None,
+        variables: dict[str, str] | None = None,
     ) -> None:
         """`ready` is what the server prints once it serves, when it doesn't say READY=1."""
         self._notifications = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -122,6 +123,7 @@ class Server:
                     "SERVER_STARTER_PORT": sockets.variable,
                     "SERVER_STARTER_GENERATION": str(generation),
                     "NOTIFY_SOCKET": name.replace("\0", "@", 1),
+                    **(variables or {}),
                 },
                 pass_fds=sockets.fds,
                 stderr=log,
@@ -174,13 +176,15 @@ class Server:
             raise
 
 
-def vhost_server(pool: Path, sockets: Sockets, generation: int = 1) -> Server:
-    return Server([*COMMAND, pool], sockets, generation)
+def vhost_server(
+    pool: Path, sockets: Sockets, generation: int = 1, variables: dict[str, str] | None = None
+) -> Server:
+    return Server([*COMMAND, pool], sockets, generation, variables=variables)
 
 
 @contextlib.contextmanager
-def running(pool: Path, sockets: Sockets) -> Iterator[Server]:
-    server = vhost_server(pool, sockets)
+def running(pool: Path, sockets: Sockets, **variables: str) -> Iterator[Server]:
+    server = vhost_server(pool, sockets, variables=variables)
     try:
         server.wait_ready()
         yield server

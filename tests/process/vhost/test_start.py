@@ -48,9 +48,9 @@ def pool_of(folder: Path, **sources: str) -> Path:
     return path
 
 
-def refusal(pool: Path, sockets: Sockets) -> str:
+def refusal(pool: Path, sockets: Sockets, **variables: str) -> str:
     """Return what a server says that doesn't start; it must not have said READY=1."""
-    server = vhost_server(pool, sockets)
+    server = vhost_server(pool, sockets, variables=variables)
     assert server.process.wait(20) == 1
     server.read_notifications()
     assert not server.is_ready()
@@ -65,7 +65,7 @@ def test_an_app_that_fails_to_import_is_named_with_its_traceback(
 ) -> None:
     pool = pool_of(tmp_path, fine=GOOD_APP, broken="import math\n\nraise KeyError('no setting')\n")
     said = refusal(pool, sockets)
-    assert "the app broken can't be loaded: import of wsgi_broken" in said
+    assert f"{pool}:13: the app broken can't be loaded: import of wsgi_broken" in said
     assert "KeyError: 'no setting'" in said.splitlines()[0]
     assert f'File "{tmp_path}/broken/wsgi_broken.py", line 3, in <module>' in said
 
@@ -81,15 +81,17 @@ def test_an_app_that_exits_on_import_is_named(tmp_path: Path, sockets: Sockets) 
 def test_a_missing_or_uncallable_wsgi_object_is_named(
     tmp_path: Path, sockets: Sockets, source: str, reason: str
 ) -> None:
-    said = refusal(pool_of(tmp_path, a=source), sockets)
-    assert "the app a can't be loaded: wsgi_a:application is not" in said
+    pool = pool_of(tmp_path, a=source)
+    said = refusal(pool, sockets)
+    assert f"{pool}:8: the app a can't be loaded: wsgi_a:application is not" in said
     assert reason in said
 
 
 def test_a_missing_directory_is_named(tmp_path: Path, sockets: Sockets) -> None:
     pool = pool_of(tmp_path, a=GOOD_APP)
     (tmp_path / "a").rename(tmp_path / "b")
-    assert f"its directory {tmp_path}/a: No such file or directory" in refusal(pool, sockets)
+    said = refusal(pool, sockets)
+    assert f"{pool}:7: the app a can't be loaded: its directory {tmp_path}/a: No such file" in said
 
 
 def write(folder: Path, files: dict[str, str]) -> None:
@@ -212,8 +214,8 @@ def test_problems_of_the_pool_file_are_all_told(tmp_path: Path, sockets: Sockets
     pool = pool_of(tmp_path, a=GOOD_APP)
     pool.write_text(pool.read_text().replace("workers = 1", "workers = 0\nthread = 2"))
     said = refusal(pool, sockets)
-    assert f"{pool}: pool.thread: unknown key (allowed: name, workers, threads, max_r" in said
-    assert f"{pool}: pool.workers: 0 is not a whole number from 1 to 64" in said
+    assert f"{pool}:4: pool.thread: unknown key (allowed: name, workers, threads, max_r" in said
+    assert f"{pool}:3: pool.workers: 0 is not a whole number from 1 to 64" in said
 
 
 def test_ready_is_said_once_when_every_worker_serves_and_names_the_apps(

@@ -201,5 +201,5 @@ def test_a_file_that_is_missing_or_no_toml_is_named(tmp_path: Path) -> None:
     with pytest.raises(pool.PoolError, match=rf"{file}: is not TOML"):
         pool.read(file)
     file.write_text(GOOD.replace("workers = 3", "workers = 0"))
-    with pytest.raises(pool.PoolError, match=rf"^{file}: pool\.workers: 0 is not"):
+    with pytest.raises(pool.PoolError, match=rf"^{file}:4: pool\.workers: 0 is not"):
         pool.read(file)

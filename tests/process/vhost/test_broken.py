@@ -1,0 +1,119 @@
+"""One app that can't be loaded: refused at a deploy, alone with its 503 at boot, and --check."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .harness import COMMAND, Sockets, get, running
+from .test_start import ENVIRONMENT, GOOD_APP, pool_of, refusal
+
+BROKEN = {
+    "raises": "def at_load():\n    raise KeyError('no setting')\n\nat_load()\n",
+    "misspelt": "def application(environ, start_response)\n    pass\n",
+    "hides": "import flask\n" + GOOD_APP,
+    "exits": "raise SystemExit('usage: manage.py')\n",
+    "none": "app = 1\n",
+}
+
+
+def broken_pool(folder: Path, kind: str) -> Path:
+    pool = pool_of(folder, fine="import json\n" + GOOD_APP, bad=BROKEN[kind], late=GOOD_APP)
+    if kind == "hides":
+        (folder / "bad" / "flask.py").write_text("")
+        (folder / "late" / "wsgi_late.py").write_text("import flask\n" + GOOD_APP)
+    return pool
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_promise_3_a_broken_app_refuses_a_deploy(
+    tmp_path: Path, sockets: Sockets, kind: str
+) -> None:
+    said = refusal(broken_pool(tmp_path, kind), sockets)
+    assert re.match(rf"vhost_server: {tmp_path}/test.toml:\d+: the app bad can't be loaded: ", said)
+
+
+def test_promise_3_the_refusal_ends_with_the_apps_traceback(
+    tmp_path: Path, sockets: Sockets
+) -> None:
+    lines = refusal(broken_pool(tmp_path, "raises"), sockets).splitlines()
+    assert f'  File "{tmp_path}/bad/wsgi_bad.py", line 2, in at_load' in lines
+    assert lines[-1] == "KeyError: 'no setting'"
+    assert not any("supervisor_py" in line for line in lines), "only the app's own frames"
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_promise_3_at_boot_a_broken_app_takes_only_itself_down(
+    tmp_path: Path, sockets: Sockets, kind: str
+) -> None:
+    with running(broken_pool(tmp_path, kind), sockets, SERVER_STARTER_BOOT="1") as server:
+        assert server.said == [
+            "READY=1\nSTATUS=serves fine, late: 1 workers of 4 threads; can't load bad"
+        ]
+        assert [get(sockets.path, f"{name}.test").status for name in ("fine", "late")] == [200, 200]
+        answer = get(sockets.path, "bad.test")
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "60")
+        assert b"the app bad could not be loaded" in answer.body
+        assert get(sockets.path, "other.test").status == 421
+    assert "the app bad can't be loaded: " in server.log.read_text()
+
+
+def test_promise_3_at_boot_a_missing_directory_takes_only_its_app_down(
+    tmp_path: Path, sockets: Sockets
+) -> None:
+    pool = pool_of(tmp_path, bad=GOOD_APP, fine=GOOD_APP)
+    (tmp_path / "bad").rename(tmp_path / "moved")
+    with running(pool, sockets, SERVER_STARTER_BOOT="1"):
+        assert [get(sockets.path, f"{n}.test").status for n in ("bad", "fine")] == [503, 200]
+
+
+def test_a_broken_pool_file_is_refused_at_boot_too(tmp_path: Path, sockets: Sockets) -> None:
+    pool = pool_of(tmp_path, a=GOOD_APP)
+    pool.write_text(pool.read_text().replace("workers = 1", "workers = 0"))
+    said = refusal(pool, sockets, SERVER_STARTER_BOOT="1")
+    assert "pool.workers: 0 is not" in said
+
+
+def check(pool: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*COMMAND, "--check", pool],
+        env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_check_prints_what_each_app_costs(tmp_path: Path) -> None:
+    slow = "import time\ntime.sleep(0.3)\nKEPT = bytes(range(256)) * 40_000\n"
+    threads = "import threading\nthreading.Thread(target=threading.Event().wait).start()\n"
+    done = check(pool_of(tmp_path, slow=slow + GOOD_APP, fine=threads + GOOD_APP))
+    assert (done.returncode, done.stderr) == (0, "")
+    heading, first, second, total, _, verdict = done.stdout.splitlines()
+    assert heading.split() == ["APP", "SECONDS", "MB"]
+    name, seconds, size = first.split()
+    assert name == "slow"
+    assert 0.3 <= float(seconds) < 5
+    assert 9 < float(size) < 15
+    assert second.split()[0] == "fine"
+    assert float(second.split()[2]) < 5
+    assert total.split()[0] == "TOTAL"
+    assert verdict == "All 2 apps can be served."
+
+
+def test_check_names_every_broken_app_and_fails(tmp_path: Path) -> None:
+    pool = pool_of(tmp_path, **BROKEN, fine="import flask\n" + GOOD_APP)
+    (tmp_path / "hides" / "flask.py").write_text("")
+    done = check(pool)
+    assert done.returncode == 1
+    for name in BROKEN:
+        assert f"the app {name} can't be loaded: " in done.stdout
+    assert "the app fine can't" not in done.stdout
+    assert "KeyError: 'no setting'" in done.stdout
+    assert done.stdout.splitlines()[1].split()[0] == "fine"
+
+
+def test_check_says_what_is_wrong_with_the_file(tmp_path: Path) -> None:
+    pool = pool_of(tmp_path, a=GOOD_APP)
+    pool.write_text(pool.read_text() + 'host = "x"\n')
+    done = check(pool)
+    assert done.returncode == 1
+    assert f"vhost_server: {pool}:9: apps[0].host: unknown key (allowed: name, hosts" in done.stderr
