@@ -261,6 +261,23 @@ def test_without_free_fds_a_start_fails_and_is_tried_again(server: Server, held:
     assert server.stop() == 0
 
 
+def test_without_free_fds_what_is_under_way_goes_on(server: Server, held: ExitStack) -> None:
+    server.plan(ready=True, boot=1)
+    server.start(f"--path={server.path}", "--readiness=notify").wait_serving(1)
+    first = server.generations()[1]
+    server.signal(signal.SIGHUP)
+    server.wait_for("starting new worker", times=2)
+    _leave_free(server, 0, held)
+    assert server.generations().keys() == {1}, "no fd was free before the new one was ready"
+    server.wait_serving(2)  # though its memory can't be measured, nor /proc be searched
+    assert not alive(first)
+    os.kill(server.generations()[2], signal.SIGKILL)
+    server.wait_for("died unexpectedly")
+    _limit(server, resource.RLIMIT_NOFILE, 1024)
+    wait_until(lambda: max(server.generations(), default=0) > 2, "a generation of a later attempt")
+    assert server.stop() == 0
+
+
 def test_clients_beyond_the_fds_cost_no_cpu_time_and_are_no_end_of_answers(
     server: Server, held: ExitStack
 ) -> None:
