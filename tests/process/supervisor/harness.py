@@ -33,6 +33,15 @@ def command(name: str = "cli", prelude: str = "") -> list[str]:
     return [sys.executable, "-ISE", "-c", _RUN.format(root=str(ROOT), name=name, prelude=prelude)]
 
 
+# For a command that runs as nobody: what it loads may be where only root can read.
+AS_NOBODY = """
+import os, supervisor_py.serve, supervisor_py.takeover
+os.setgroups([])
+os.setgid({gid})
+os.setuid({uid})
+"""
+
+
 def wait_until(fulfilled: Callable[[], object], what: str, limit: float = LIMIT) -> None:
     ends = time.monotonic() + limit
     while not fulfilled():

@@ -1,16 +1,20 @@
 """Processes that hold our sockets and should not: found by what they hold and were given."""
 
 import os
+import pwd
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from supervisor_py import orphans
 
-from .harness import LIMIT, wait_until
+from .harness import AS_NOBODY, LIMIT, Server, alive, command, free_port, wait_until
 
 _SLEEPS = [sys.executable, "-ISE", "-c", "print(flush=True); import time; time.sleep(60)"]
 
@@ -88,3 +92,167 @@ def test_we_ourselves_are_never_left_behind(
     monkeypatch.setattr(orphans, "NOTIFY_SOCKET", "PATH")
     inodes = orphans.socket_inodes([listener.fileno()])
     assert orphans.left_behind(environ.decode().removeprefix("PATH="), inodes) == []
+
+
+@pytest.fixture
+def kill(server: Server) -> Iterator[Callable[..., int]]:
+    """Starts a server and kills it with SIGKILL; returns the pid of its worker, which serves on."""
+    orphans: list[int] = []
+
+    def start_and_kill(*options: str) -> int:
+        server.start(*options).wait_serving(1)
+        orphans.append(server.generations()[1])
+        server.signal(signal.SIGKILL)
+        server.wait()
+        assert alive(orphans[-1])
+        return orphans[-1]
+
+    yield start_and_kill
+    for one in orphans:
+        if alive(one):
+            os.kill(one, signal.SIGKILL)
+
+
+def _address(server: Server, form: str) -> tuple[str, str | int]:
+    if form == "path":
+        return f"--path={server.path}", str(server.path)
+    port = free_port()
+    host = {"port": "", "host": "127.0.0.1:", "udp": "127.0.0.1:u"}[form]
+    return f"--port={host}{port}", port
+
+
+@pytest.mark.parametrize("form", ["path", "port", "host", "udp"])
+def test_workers_of_a_dead_super_daemon_never_hold_the_address_against_the_next_one(
+    server: Server, kill: Callable[..., int], form: str
+) -> None:
+    option, address = _address(server, form)
+    orphan = kill(option)
+    server.start(option)
+    server.wait_for(f"is held by workers of a start_server that is dead, ending them:{orphan}")
+    wait_until(lambda: server.generations().get(1) not in (None, orphan), "it serves")
+    assert not alive(orphan)
+    if form != "udp":
+        assert server.ask(address) == 1
+    assert server.stop() == 0
+
+
+def test_orphans_that_ignore_the_signal_are_killed_when_the_grace_is_over(
+    server: Server, kill: Callable[..., int]
+) -> None:
+    server.plan(ready=True, ignore=["SIGTERM", "SIGUSR1"])
+    orphan = kill(f"--path={server.path}")
+    server.plan(ready=True)
+    server.start(f"--path={server.path}", "--grace=0.5", "--signal-on-term=USR1")
+    server.wait_for("ending them")
+    assert alive(orphan)
+    wait_until(lambda: server.generations().get(1) not in (None, orphan), "it serves")
+    assert not alive(orphan)
+    assert server.ask() == 1
+
+
+def test_a_stop_is_obeyed_while_orphans_take_their_time(
+    server: Server, kill: Callable[..., int]
+) -> None:
+    server.plan(ready=True, ignore=["SIGTERM"])
+    orphan = kill(f"--path={server.path}")
+    server.start(f"--path={server.path}", "--grace=60")
+    server.wait_for("ending them")
+    before = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - before < 2
+    assert server.said().endswith("received TERM, exiting\n")
+    assert server.path.exists(), "it is the orphan's still"
+    assert alive(orphan)
+
+
+def test_an_orphan_that_a_live_server_shares_the_address_with_is_left_alone(server: Server) -> None:
+    """Nobody is ended unless all who hold the address are orphans."""
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)) as shared:
+        worker = subprocess.Popen(
+            _SLEEPS,
+            env={
+                **os.environ,
+                "SERVER_STARTER_GENERATION": "1",
+                "SERVER_STARTER_PORT": f"127.0.0.1:{port}={shared.fileno()}",
+            },
+            pass_fds=[shared.fileno()],
+            stdout=subprocess.PIPE,
+        )
+        assert worker.stdout is not None
+        worker.stdout.readline()
+        try:
+            refused = server.client(f"--port=127.0.0.1:{port}", "--", "sleep", "60")
+            assert refused.returncode == 98
+            assert f"Address already in use (pid {os.getpid()}" in refused.stderr
+            assert worker.poll() is None
+        finally:
+            _end(worker)
+
+
+def test_the_socket_of_a_live_super_daemon_is_refused(server: Server, tmp_path: Path) -> None:
+    port = free_port()
+    server.start(f"--path={server.path}", f"--port={port}").wait_serving(1)
+    worker = server.generations()[1]
+    for option in (f"--path={server.path}", f"--port={port}"):
+        # even as a worker of another one would start it
+        refused = subprocess.run(
+            [*command(), option, "--", "sleep", "60"],
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=False,
+            env={**os.environ, "SERVER_STARTER_GENERATION": "7"},
+        )
+        assert refused.returncode == 98
+        assert "ending them" not in refused.stderr
+    assert alive(worker)
+    assert server.ask() == server.ask(port) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a server of another user")
+def test_workers_whose_super_daemon_can_not_be_looked_into_are_no_orphans(server: Server) -> None:
+    nobody = pwd.getpwnam("nobody")
+    become = f"import os; os.setgid({nobody.pw_gid}); os.setuid({nobody.pw_uid})"
+    sleeps = f"{become}; os.execv('/bin/sleep', ['sleep', '60'])"
+    port = free_port()
+    server.start(f"--port={port}", "--interval=0", program=[sys.executable, "-c", sleeps])
+    server.wait_serving(1)
+    worker = server.generations()[1]
+    wait_until(lambda: Path(f"/proc/{worker}/comm").read_text() == "sleep\n", "it is nobody's")
+    prelude = AS_NOBODY.format(uid=nobody.pw_uid, gid=nobody.pw_gid)
+    refused = subprocess.run(
+        [*command(prelude=prelude), f"--port={port}", "--grace=0", "--", "sleep", "60"],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert refused.returncode == 98
+    assert f"Address already in use (pid {worker}: sleep 60)" in refused.stderr
+    assert alive(worker)
+
+
+def test_a_process_that_was_given_another_address_is_no_orphan(server: Server) -> None:
+    """A worker of some start_server may well have a server of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as own:
+        port = own.getsockname()[1]
+        worker = subprocess.Popen(
+            _SLEEPS,
+            env={
+                **os.environ,
+                "SERVER_STARTER_GENERATION": "1",
+                "SERVER_STARTER_PORT": f"{free_port()}={own.fileno()}",
+            },
+            pass_fds=[own.fileno()],
+            stdout=subprocess.PIPE,
+        )
+        assert worker.stdout is not None
+        worker.stdout.readline()
+    try:
+        refused = server.client(f"--port=127.0.0.1:{port}", "--", "sleep", "60")
+        assert refused.returncode == 98
+        assert f"Address already in use (pid {worker.pid}: " in refused.stderr
+        assert worker.poll() is None
+    finally:
+        _end(worker)
