@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-_MOST = 65536  # bytes of a value; execve takes no more than 128 KiB
+_MOST = 131072  # bytes of a value; execve takes no more
 
 
 def read(directory: str) -> dict[str, str]:

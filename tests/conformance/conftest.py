@@ -1,0 +1,36 @@
+"""Runs the cases that were chosen, many at once: they mostly wait."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .cases import CASES
+from .harness import Case, Results, missing
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = [item for item in items if Path(__file__).parent in item.path.parents]
+    if not here:
+        return
+    reason = missing()
+    if reason and os.environ.get("CI"):
+        raise pytest.UsageError(f"{reason}; in CI nothing may be skipped")
+    for item in here if reason else ():
+        item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def results(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Results]:
+    chosen = {
+        case.id
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+        if isinstance(case := item.callspec.params.get("case"), Case)
+    }
+    one = Results(tmp_path_factory.mktemp("run"), [case for case in CASES if case.id in chosen])
+    yield one
+    one.close()

@@ -1,0 +1,510 @@
+"""Runs one script with Perl's start_server and with ours, and notes what can be seen of each."""
+
+import contextlib
+import itertools
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from ast import literal_eval
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from supervisor_py import __version__
+from tests.process.supervisor.harness import alive, command
+
+CHILD = Path(__file__).with_name("child.py")
+PERL_COMMAND = ["/usr/bin/perl", "/usr/bin/start_server"]
+VERSION = "0.35"
+AT_ONCE = 16  # runs; they mostly wait
+LIMIT = 20.0  # seconds for any one step; nothing takes so long unless it is broken
+PAUSE = 0.015  # seconds between two looks
+# Below the ports that the kernel gives out itself, so that no other socket gets one by chance.
+_PORTS = itertools.count(20000 + os.getpid() * 7 % 9000)
+_PORTS_LOCK = threading.Lock()
+
+Plan = Mapping[int, Mapping[str, object]]
+Notes = dict[str, object]
+
+
+def missing() -> str:
+    """Return why there is nothing to compare with, "" when there is."""
+    if not Path(PERL_COMMAND[1]).exists() or not shutil.which(PERL_COMMAND[0]):
+        return "Perl's start_server is not installed: apt-get install libserver-starter-perl"
+    found = subprocess.run(
+        [*PERL_COMMAND, "--version"], capture_output=True, text=True, check=False
+    )
+    if found.stdout.strip() != VERSION:
+        return f"Perl's start_server is {found.stdout.strip()}, and what we promise is {VERSION}"
+    return ""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One of the two that are compared."""
+
+    name: str
+    command: Sequence[str]
+
+
+PERL = Contender("perl", PERL_COMMAND)
+OURS = Contender("ours", command())
+
+
+class StuckError(Exception):
+    """What a script waited for did not come."""
+
+
+@dataclass(frozen=True)
+class Differs:
+    """A note that shows a deviation (by its title), and what it must be on our side.
+
+    `ours` is a pattern to be found in a text or in a line, or the very value; None is anything.
+    """
+
+    deviation: str
+    ours: object = None
+
+    def fits(self, value: object) -> bool:
+        if isinstance(self.ours, str):
+            lines = value if isinstance(value, list) else [value]
+            return any(re.search(self.ours, str(line)) for line in lines)
+        return self.ours is None or self.ours == value
+
+
+@dataclass(frozen=True)
+class Case:
+    """One script for both: how they are started, what happens to them, what may differ.
+
+    In texts, @DIR@ stands for a directory of the run's own, @P1@ to @P9@ for free ports, @RUN@ for
+    a program that runs child.py. `program` None is child.py. With `verbatim` the options are the
+    whole command line. `starts` false: the script runs clients alone. `deviates` tells by note (a
+    pattern as in file names) what differs; what begins with a "?" may be the same by chance.
+    """
+
+    id: str
+    options: Sequence[str] = ()
+    script: Callable[["Run"], None] | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    plan: Plan = field(default_factory=dict)
+    program: Sequence[str] | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    interval: str | None = "0"
+    umask: int = 0o022
+    verbatim: bool = False
+    prelude: Callable[["Run"], None] | None = None
+    starts: bool = True
+    limit: float = LIMIT
+    deviates: Mapping[str, "Differs"] = field(default_factory=dict)
+
+
+def _free(port: int) -> bool:
+    for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            with contextlib.closing(socket.socket(family, kind)) as probe:
+                if family == socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                try:
+                    probe.bind((address, port))
+                except OSError:
+                    return False
+    return True
+
+
+def free_ports(count: int) -> list[int]:
+    found: list[int] = []
+    with _PORTS_LOCK:
+        while len(found) < count:
+            port = next(_PORTS) % 12000 + 20000
+            if _free(port):
+                found.append(port)
+    return found
+
+
+class Run:
+    """One start_server, alive for one script; `notes` is what was seen of it."""
+
+    def __init__(self, contender: Contender, case: Case, directory: Path) -> None:
+        self.contender = contender
+        self.case = case
+        self.directory = directory
+        self.notes: Notes = {}
+        self.process: subprocess.Popen[bytes] | None = None
+        wanted = re.findall(r"@P(\d)@", repr((case.options, case.env, case.files, case.program)))
+        self._ports_wanted = max(map(int, wanted), default=0)
+        self.ports: list[int] = []
+        self._daemon = 0  # its pid, when it has left our session
+        self._pids: dict[int, str] = {}
+
+    def _prepare(self) -> None:
+        self.ports = free_ports(self._ports_wanted)
+        self.directory.mkdir(parents=True)
+        self.plan(self.case.plan)
+        self.path("run").write_text(f'#!/bin/sh\nexec {shlex.join(self.child())} "$@"\n')
+        self.path("run").chmod(0o755)
+        for name, text in self.case.files.items():
+            file = self.directory / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(os.fsencode(self.fill_in(text)))
+        if self.case.prelude:
+            self.case.prelude(self)
+
+    # What a script does
+
+    def fill_in(self, text: str) -> str:
+        text = text.replace("@RUN@", "@DIR@/run").replace("@DIR@", str(self.directory))
+        return re.sub(r"@P(\d)@", lambda found: str(self.ports[int(found[1]) - 1]), text)
+
+    def path(self, name: str) -> Path:
+        return self.directory / name
+
+    def plan(self, plan: Plan) -> None:
+        """Say how the next generations behave."""
+        temporary = self.path("plan.new")
+        temporary.write_text(repr(dict(plan)))
+        temporary.rename(self.path("plan"))
+
+    def child(self) -> list[str]:
+        return [sys.executable, "-ISE", str(CHILD), str(self.directory)]
+
+    def arguments(self) -> list[str]:
+        case = self.case
+        if case.verbatim:
+            return [self.fill_in(word) for word in case.options]
+        program = self.child() if case.program is None else list(map(self.fill_in, case.program))
+        given = [f"--interval={case.interval}"] if case.interval is not None else []
+        return [*given, *map(self.fill_in, case.options), "--", *program]
+
+    def environment(self) -> dict[str, str]:
+        base = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+        given = {name: self.fill_in(value) for name, value in self.case.env.items()}
+        return {name: value for name, value in (base | given).items() if value != "@UNSET@"}
+
+    def start(self) -> None:
+        with self.path("stdout").open("ab") as out, self.path("stderr").open("ab") as err:
+            self.process = subprocess.Popen(
+                [*self.contender.command, *self.arguments()],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env=self.environment(),
+                cwd=self.directory,
+                start_new_session=True,
+                umask=self.case.umask,
+            )
+
+    def running(self) -> subprocess.Popen[bytes]:
+        assert self.process is not None
+        return self.process
+
+    def over(self) -> bool:
+        return self.running().poll() is not None
+
+    def said(self) -> str:
+        """Return all messages so far, those in a log file too."""
+        files = (self.path("stderr"), self.path("log"))
+        texts = [file.read_text(errors="surrogateescape") for file in files if file.is_file()]
+        return "".join(texts)
+
+    def wait_until(self, fulfilled: Callable[[], object], what: str) -> None:
+        ends = time.monotonic() + self.case.limit
+        while not fulfilled():
+            if time.monotonic() > ends:
+                raise StuckError(f"waited {self.case.limit:g} s for {what}")
+            time.sleep(PAUSE)
+
+    def sleep(self, seconds: float) -> None:
+        """Give it the time to do what it should not."""
+        time.sleep(seconds)
+
+    def wait_for(self, text: str, times: int = 1) -> None:
+        """Wait until the text was said so many times."""
+        self.wait_until(lambda: self.said().count(text) >= times, f"{times} times {text!r}")
+
+    def record_of(self, number: int) -> dict[str, Any] | None:
+        """Return what a generation was given; None while it isn't known."""
+        try:
+            text = self.path(f"generation-{number}.record").read_text(errors="surrogateescape")
+        except FileNotFoundError:
+            return None
+        found: dict[str, Any] = literal_eval(text)
+        return found
+
+    def wait_record(self, number: int = 1) -> dict[str, Any]:
+        self.wait_until(lambda: self.record_of(number), f"generation {number} to run")
+        found = self.record_of(number)
+        assert found is not None
+        return found
+
+    def started(self, number: int = 1) -> bool:
+        """Wait until a generation runs; False when start_server ends instead."""
+        self.wait_until(
+            lambda: self.over() or self.record_of(number), f"generation {number}, or the end"
+        )
+        return not self.over()
+
+    def follow(self, daemon: int) -> None:
+        """Take a process that has gone into the background for the server from now on."""
+        self._daemon = daemon
+        self._pids[daemon] = "<daemon>"
+
+    def alive(self) -> bool:
+        return alive(self._daemon) if self._daemon else not self.over()
+
+    def signal(self, name: str) -> None:
+        number = getattr(signal, f"SIG{name}")
+        if self._daemon:
+            os.kill(self._daemon, number)
+        else:
+            self.running().send_signal(number)
+
+    def seconds_until(self, fulfilled: Callable[[], object]) -> int:
+        """Return how long that took, in whole seconds."""
+        began = time.monotonic()
+        self.wait_until(fulfilled, "what is timed")
+        return round(time.monotonic() - began)
+
+    def signal_worker(self, number: int, name: str) -> None:
+        os.kill(self.wait_record(number)["pid"], getattr(signal, f"SIG{name}"))
+
+    def hup(self, number: int) -> None:
+        """Ask for a restart, and wait until that generation runs and all older ones are gone."""
+        before = self.said().count("old worker ")
+        self.signal("HUP")
+        self.wait_record(number)
+        self.wait_for("old worker ", before + 1)
+
+    def end(self, name: str = "TERM") -> None:
+        if not self.over():
+            self.signal(name)
+        self.wait_end()
+
+    def wait_end(self) -> None:
+        try:
+            self.notes["exit status"] = self.running().wait(self.case.limit)
+        except subprocess.TimeoutExpired:
+            raise StuckError(f"did not end within {self.case.limit:g} s") from None
+
+    def client(self, label: str, *options: str) -> int:
+        """Run start_server again, as a client of the one that runs; note its outcome."""
+        words = [*self.contender.command, *map(self.fill_in, options)]
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment(),
+            cwd=self.directory,
+            start_new_session=True,
+        )
+        self._pids[process.pid] = f"<{label}>"
+        try:
+            out, err = process.communicate(timeout=self.case.limit)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise StuckError(f"{label} did not end within {self.case.limit:g} s") from None
+        self.notes[f"{label}: exit status"] = process.returncode
+        self.notes[f"{label}: stdout"] = _without_version(out.splitlines())
+        self.notes[f"{label}: stderr"] = err.splitlines()
+        return process.returncode
+
+    def generations(self) -> list[int]:
+        """Return the numbers in the status file."""
+        with contextlib.suppress(FileNotFoundError):
+            lines = self.path("status").read_text().splitlines()
+            return sorted(int(line.partition(":")[0]) for line in lines)
+        return []
+
+    def files(self) -> list[str]:
+        """Return the names of what lies in the directory, but for our own."""
+        ours = re.compile(
+            r"stdout|stderr|run|status\.\d+|plan(\.new)?|(generation-.*|.*)\.record|record\..*"
+        )
+        found = (str(file.relative_to(self.directory)) for file in self.directory.rglob("*"))
+        return sorted(name for name in found if not ours.fullmatch(name))
+
+    def look(self, label: str, *generations: int) -> None:
+        """Note the files, as soon as the status file has these generations."""
+        if generations:
+            self.wait_until(lambda: self.generations() == list(generations), f"{generations}")
+        self.notes[f"{label}: files"] = self.files()
+        for name in ("pid", "status"):
+            with contextlib.suppress(FileNotFoundError):
+                self.notes[f"{label}: {name} file"] = self.path(name).read_text()
+
+    # What is seen of it
+
+    def run(self) -> Notes:
+        """Carry the script out; leave no process behind."""
+        try:
+            try:
+                self._prepare()
+                if self.case.starts:
+                    self.start()
+                (self.case.script or serve)(self)
+            except StuckError as stuck:
+                self.notes["stuck"] = str(stuck)
+            self._collect()
+        finally:
+            self._clean_up()
+        return self.notes
+
+    def _clean_up(self) -> None:
+        if self.process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        if self._daemon and self.alive():
+            os.killpg(os.getpgid(self._daemon), signal.SIGKILL)
+        self.process.wait()
+
+    def _collect(self) -> None:
+        notes = self.notes
+        if self.process is not None:
+            self._pids[self.process.pid] = "<server>"
+            self._collect_server()
+        for key, value in notes.items():
+            notes[key] = self._normal(value)
+        for key in notes.keys() & {"messages", "log"}:
+            lines = notes[key]
+            assert isinstance(lines, list)
+            notes[key] = _in_order(lines)
+
+    def _collect_server(self) -> None:
+        notes = self.notes
+        records = {
+            number: self.record_of(number)
+            for file in self.directory.glob("generation-*.record")
+            for number in [int(file.name.removeprefix("generation-").removesuffix(".record"))]
+        }
+        text = self.said()
+        for number, found in enumerate(re.findall(r"starting new worker (\d+)", text), 1):
+            self._pids[int(found)] = f"<worker {number}>"
+        for number, record in sorted(records.items()):
+            if record is not None:
+                self._note_record(f"generation {number}", record)
+        notes["messages"] = self._lines("stderr")
+        notes["stdout"] = _without_version(self._lines("stdout"))
+        if self.path("log").is_file():
+            notes["log"] = self._lines("log")
+        notes["files in the end"] = self.files()
+
+    def _lines(self, name: str) -> list[str]:
+        return self.path(name).read_text(errors="surrogateescape").splitlines()
+
+    def _note_record(self, label: str, record: Mapping[str, Any]) -> None:
+        notes = self.notes
+        asked = {int(fd) for fd in re.findall(r"port[= ]\S+=(\d+)\b", " ".join(self.arguments()))}
+        notes[f"{label}: sockets"] = [
+            {
+                **{key: value for key, value in one.items() if key != "fd"},
+                "fd": one["fd"] if one["fd"] in asked else "automatic",
+                "address": self._normal_address(one["address"]),
+            }
+            for one in record["sockets"]
+        ]
+        fds = {f"={one['fd']}": "=<fd>" for one in record["sockets"] if one["fd"] not in asked}
+        for item in record["environment"]:
+            name, _, value = item.partition("=")
+            if name == "SERVER_STARTER_PORT":
+                value = re.sub(r"=\d+(?=;|$)", lambda found: fds.get(found[0], found[0]), value)
+            key = f"{label}: {name}"
+            notes[key] = f"{notes[key]} AND {value}" if key in notes else value
+        for key in ("arguments", "directory", "umask", "blocked", "other fds"):
+            notes[f"{label}: {key}"] = record[key]
+        for name, target in zip(("stdin", "stdout", "stderr"), record["standard fds"], strict=True):
+            notes[f"{label}: {name}"] = re.sub(r"(pipe|socket):\[\d+\]", r"<\1>", target)
+        pid = self.running().pid
+        notes[f"{label}: is the server's child"] = record["parent"] == pid
+        notes[f"{label}: is in the server's group"] = record["group"] == pid
+        notes[f"{label}: is in the server's session"] = record["session"] == pid
+
+    def _normal(self, value: object) -> object:
+        if isinstance(value, str):
+            return self._normal_text(value)
+        if isinstance(value, list | tuple):
+            return [self._normal(one) for one in value]
+        if isinstance(value, dict):
+            return {name: self._normal(one) for name, one in value.items()}
+        return value
+
+    def _normal_address(self, address: object) -> object:
+        if not isinstance(address, tuple):
+            return address
+        host, port, *rest = address
+        name = f"<port {self.ports.index(port) + 1}>" if port in self.ports else "<any port>"
+        return (host, name, *rest)
+
+    def _normal_text(self, text: str) -> str:
+        text = text.replace(str(self.directory), "<directory>")
+        return re.sub(r"(?<![\d.])\d{2,}(?!\d)", self._normal_number, text)
+
+    def _normal_number(self, found: re.Match[str]) -> str:
+        number = int(found[0])
+        before = found.string[: found.start()].rpartition("\n")[2]
+        if number in self._pids and (not before or re.search(r"worker|pid|^\d+:$", before)):
+            return self._pids[number]
+        return f"<port {self.ports.index(number) + 1}>" if number in self.ports else found[0]
+
+
+_DEATH = re.compile(r"(?:old )?worker \S+ \d+> died, status:")
+_LIST = re.compile(r"(?<=workers:)<.*")
+
+
+def _in_order(lines: Sequence[str]) -> list[str]:
+    """Sort what has no order of its own: the pids of a list, and deaths after a signal to all."""
+    lines = [_LIST.sub(lambda found: ",".join(sorted(found[0].split(","))), line) for line in lines]
+    result: list[str] = []
+    for is_death, found in itertools.groupby(lines, lambda line: bool(_DEATH.match(line))):
+        group = list(found)
+        result += sorted(group) if is_death else group
+    return result
+
+
+def _without_version(lines: Sequence[str]) -> list[str]:
+    return ["<version>" if line in (VERSION, __version__) else line for line in lines]
+
+
+def serve(run: Run) -> None:
+    """Let it serve and stop it; or see it refuse."""
+    if run.started():
+        run.look("serving")
+    run.end()
+
+
+class Results:
+    """The notes of both contenders by case; the first question starts all that were chosen."""
+
+    def __init__(self, directory: Path, chosen: list[Case]) -> None:
+        self._directory = directory
+        self._pool = ThreadPoolExecutor(AT_ONCE)
+        self._running: dict[tuple[str, str], Future[Notes]] = {}
+        for case in chosen:
+            self._begin(case)
+
+    def _begin(self, case: Case) -> None:
+        for contender in (PERL, OURS):
+            if (case.id, contender.name) not in self._running:
+                directory = self._directory / f"{len(self._running):04}"
+                run = Run(contender, case, directory)
+                self._running[case.id, contender.name] = self._pool.submit(run.run)
+
+    def of(self, case: Case) -> tuple[Notes, Notes]:
+        """Return Perl's notes and ours."""
+        self._begin(case)
+        perl, ours = (self._running[case.id, one.name].result() for one in (PERL, OURS))
+        return perl, ours
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
