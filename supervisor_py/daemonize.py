@@ -35,11 +35,12 @@ class Typed:
             self._fd = -1
 
 
-def detach(above: int, *, keep_stdin: bool) -> Typed:
+def detach(above: int) -> Typed:
     """Fork, setsid, fork, and return in the last process; the typed one waits, and never returns.
 
-    Working directory and umask stay as they are. The pipe to the typed command is at an fd of
-    `above` or more. Raises FatalError when it can't be done.
+    Working directory and umask stay as they are; stdin is /dev/null, until a socket takes its
+    place. The pipe to the typed command is at an fd of `above` or more. Raises FatalError when it
+    can't be done.
     """
     try:
         read_end, low = os.pipe2(os.O_CLOEXEC)
@@ -57,10 +58,9 @@ def detach(above: int, *, keep_stdin: bool) -> Typed:
         os.setsid()
         if os.fork():
             os._exit(0)  # so that what goes on leads no session, and never gets a terminal
-        if not keep_stdin:
-            null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-            os.dup2(null, _STDIN)
-            os.close(null)
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        os.dup2(null, _STDIN)
+        os.close(null)
     except OSError as error:
         refusal = from_os_error("failed to daemonize", error)
         typed.answer(refusal.code)

@@ -126,9 +126,7 @@ def _account(chosen: Settings) -> Account | None:
 def _detach(chosen: Settings, inherited: list[Handed]) -> Typed:
     from . import daemonize  # noqa: PLC0415  seldom needed
 
-    above = listeners.above(chosen.ports, len(chosen.paths) + len(inherited))
-    keep_stdin = any(port.fd == 0 for port in chosen.ports)
-    return daemonize.detach(above, keep_stdin=keep_stdin)
+    return daemonize.detach(listeners.above(chosen.ports, len(chosen.paths) + len(inherited)))
 
 
 def _probe(text: str, own: tuple[str, ...]) -> StartProbe:
