@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from . import effects, events, memory, orphans, output, room, signals
+from . import effects, events, handover, memory, orphans, output, room, signals
 from .handoff import GENERATION_VARIABLE
 from .readiness import Readiness
 from .record import Record
@@ -58,7 +58,7 @@ class _Child:
         self.pidfd = pidfd
         self.readiness = readiness
         self.prober: _Prober | None = None
-        self.left: dict[int, int] = {}  # pids by pidfd, once the main process has gone
+        self.left: dict[int, int] = {}  # pids by pidfd, of what the main process left behind
 
 
 class Children:
@@ -130,18 +130,60 @@ class Children:
         self._adopt(number, child, relay, attempt)
         return child
 
+    def handed(self) -> list[dict[str, Any]]:
+        """Return what a successor needs to take the generations over; see `handover.Child`."""
+        found = []
+        for number, relay in self._relays.items():
+            child = self._children.get(number)
+            if relay.open or child:
+                one = handover.Child(
+                    number=number,
+                    pid=child.pid if child else 0,
+                    left=bool(child and child.left),
+                    notify=child.readiness.fileno() if child else handover.NO_FD,
+                    pipe=relay.read_end if relay.open else handover.NO_FD,
+                    tail=relay.tail,
+                    rest=relay.rest,
+                )
+                found.append(one.values())
+        return found
+
+    def resume(self, handed: list[handover.Child]) -> None:
+        """Take over the generations of our predecessor in this process; raises OSError."""
+        for one in handed:
+            if one.pipe != handover.NO_FD:
+                os.set_inheritable(one.pipe, False)
+                self._relays[one.number] = output.Relay(one.pipe, one.tail, one.rest)
+                self._poller.watch(one.pipe, self._calling(self._pump, one.number))
+            if not one.pid:
+                continue  # of that generation, there only is something that holds its stderr
+            readiness = Readiness(one.notify)
+            child = _Child(one.pid, -1 if one.left else os.pidfd_open(one.pid), readiness)
+            self._children[one.number] = child
+            if one.left:
+                if not self._watch_left(one.number, child):
+                    self._gone(one.number)
+                    self._died(events.Vanished(one.number))
+                continue
+            self._poller.watch(one.notify, self._calling(self._heard, one.number))
+            self._poller.watch(child.pidfd, self._calling(self._ended, one.number))
+
+    @staticmethod
+    def _calling(callback: Callable[[int], None], number: int) -> Callable[[], None]:
+        return lambda: callback(number)
+
     def _adopt(self, number: int, child: _Child, relay: Relay, attempt: _Attempt) -> None:
         """Watch a generation's process, its socket and its pipe; raises OSError."""
         self._children[number] = child
         self._relays[number] = relay
         attempt.undo += [lambda: _drop(self._children, number), lambda: _drop(self._relays, number)]
         for fd, callback in (
-            (child.readiness.fileno(), lambda: self._heard(number)),
-            (child.pidfd, lambda: self._ended(number)),
-            (relay.read_end, lambda: self._pump(number)),
+            (child.readiness.fileno(), self._heard),
+            (child.pidfd, self._ended),
+            (relay.read_end, self._pump),
         ):
-            self._poller.watch(fd, callback)
-            attempt.undo.append(_forgetting(self._poller, fd))
+            self._poller.watch(fd, self._calling(callback, number))
+            attempt.undo.append(self._calling(self._poller.forget, fd))
         for old in sorted(self._relays)[:-_REMEMBERED]:
             if not self._relays[old].open:
                 del self._relays[old]
@@ -212,18 +254,15 @@ class Children:
         for fd in (child.pidfd, child.readiness.fileno()):
             self._poller.forget(fd)
         os.close(child.pidfd)
-        child.readiness.close()
-        for one in self._left_behind(child):
-            try:
-                pidfd = os.pidfd_open(one)
-            except OSError:
-                continue  # gone by now
-            child.left[pidfd] = one
-            self._watch_left(number, pidfd)
-        if not child.left:
-            del self._children[number]
-            self._tell_probers()
-        self._died(events.Died(number, status, tuple(child.left.values())))
+        left = self._watch_left(number, child)
+        if not left:
+            self._gone(number)
+        self._died(events.Died(number, status, tuple(left)))
+
+    def _gone(self, number: int) -> None:
+        """Forget a generation of which nothing is left."""
+        self._children.pop(number).readiness.close()
+        self._tell_probers()
 
     def _left_behind(self, child: _Child) -> list[int]:
         try:
@@ -232,28 +271,30 @@ class Children:
             self._output.say(f"can't see what worker {child.pid} left behind: {error.strerror}")
             return []
 
-    def _watch_left(self, number: int, pidfd: int) -> None:
-        self._poller.watch(pidfd, lambda: self._left_ended(number, pidfd))
+    def _watch_left(self, number: int, child: _Child) -> list[int]:
+        """Watch what a generation has left behind; return the process ids."""
+        for pid in self._left_behind(child):
+            try:
+                pidfd = os.pidfd_open(pid)
+            except OSError:
+                continue  # gone by now
+            child.left[pidfd] = pid
+            self._poller.watch(pidfd, self._left_calling(number, pidfd))
+        return list(child.left.values())
+
+    def _left_calling(self, number: int, pidfd: int) -> Callable[[], None]:
+        return lambda: self._left_ended(number, pidfd)
 
     def _left_ended(self, number: int, pidfd: int) -> None:
         child = self._children[number]
         self._poller.forget(pidfd)
         os.close(pidfd)
         del child.left[pidfd]
-        if child.left:
-            return
-        # Such a process may have been replaced by its own child since we looked.
-        for one in self._left_behind(child):
-            try:
-                again = os.pidfd_open(one)
-            except OSError:
-                continue
-            signals.send(again, signals.KILL)
-            child.left[again] = one
-            self._watch_left(number, again)
+        # The last of them may have been replaced by a child of its own since we looked.
+        if not child.left and self._watch_left(number, child):
+            self.send(number, signals.KILL)
         if not child.left:
-            del self._children[number]
-            self._tell_probers()
+            self._gone(number)
             self._died(events.Vanished(number))
 
     def _end_prober(self, child: _Child) -> None:
@@ -313,10 +354,6 @@ class _Attempt:
 
 def _drop(kept: dict[int, Any], number: int) -> None:
     kept.pop(number, None)
-
-
-def _forgetting(poller: Poller, fd: int) -> Callable[[], None]:
-    return lambda: poller.forget(fd)
 
 
 def _end(pid: int) -> None:

@@ -11,18 +11,19 @@ from __future__ import annotations
 import os
 
 from . import sockets
-from .unixpath import UnixListener
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .poller import Poller
     from .sockets import Socket
+    from .unixpath import UnixListener
 
 RESTART, STATUS, UPGRADE = "restart", "status", "upgrade"
 PROGRESS, DONE, FAILED = "progress", "done", "failed"
-_MODE = 0o600
-_BACKLOG = 128
+MODE = 0o600
+BACKLOG = 128
 _MOST_CLIENTS = 32
 _LONGEST_REQUEST = 1024  # bytes
 
@@ -45,23 +46,44 @@ class _Client:
 class ControlServer:
     """Takes requests in and brings answers out; never blocks.
 
-    `watch` and `forget` are the loop's; `request` is called with a client's number and words.
+    `request` is called with a client's number and words.
     """
 
     def __init__(
-        self,
-        path: str,
-        watch: Callable[[int, Callable[[], None]], None],
-        forget: Callable[[int], None],
-        request: Callable[[int, list[str]], None],
+        self, listener: UnixListener, poller: Poller, request: Callable[[int, list[str]], None]
     ) -> None:
-        self._watch, self._forget, self._request = watch, forget, request
-        self._listener = UnixListener(path, _BACKLOG, _MODE)
+        self._watch, self._forget, self._request = poller.watch, poller.forget, request
+        self._listener = listener
+        os.set_inheritable(listener.socket.fileno(), False)
         self._listener.socket.setblocking(False)
         self._clients: dict[int, _Client] = {}
-        self._last = 0
+        self.last = 0  # number of the client that came last
         self._spare = _open_spare()
-        watch(self._listener.socket.fileno(), self._accept)
+        self._watch(self._listener.socket.fileno(), self._accept)
+
+    def fileno(self) -> int:
+        """Return the listener's fd."""
+        return self._listener.socket.fileno()
+
+    def made(self) -> list[str | int]:
+        """Return the listener's path, with what proves that it is ours: see `unixpath.Made`."""
+        made = self._listener.made
+        return [made.path, made.device, made.inode]
+
+    def clients(self) -> list[list[int]]:
+        """Return the number and the fd of each client who waits for an answer."""
+        return [[number, one.socket.fileno()] for number, one in self._clients.items() if one.asked]
+
+    def adopt(self, clients: list[list[int]], last: int) -> None:
+        """Take over clients whose requests our predecessor in this process has taken in."""
+        self.last = last
+        for number, fd in clients:
+            os.set_inheritable(fd, False)
+            client = _Client(sockets.from_fd(fd))
+            client.socket.setblocking(False)
+            client.asked = True
+            self._clients[number] = client
+            self._watch(fd, lambda number=number: self._read(number))  # type: ignore[misc]
 
     def _accept(self) -> None:
         try:
@@ -74,8 +96,8 @@ class ControlServer:
         if len(self._clients) >= _MOST_CLIENTS:
             socket.close()
             return
-        self._last += 1
-        number = self._last
+        self.last += 1
+        number = self.last
         try:
             self._watch(socket.fileno(), lambda: self._read(number))
         except OSError:  # the kernel's limit of watches: this client is told by its hang-up

@@ -12,15 +12,15 @@ from .errors import FatalError, from_os_error
 from .handoff import PORT_VARIABLE, UNNAMED, Handed, encode_listen, encode_ports
 from .ports import ANY_HOST
 from .sockets import AF_INET, AF_INET6, AF_UNIX, SOCK_STREAM, Socket
-from .unixpath import LIVE, UnixListener, in_use, look
+from .unixpath import LIVE, Made, UnixListener, in_use, look
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
     from .ports import Port
     from .settings import Settings
-    from .unixpath import Made
 
 _PATH_MODE = 0o777  # Perl's: who may connect is the directory's business
 
@@ -116,10 +116,17 @@ class Listeners:
         """Return the sockets that are ours, by the names that say so."""
         return [(one.stored_name(), one.fd) for one in self._opened if one.ours]
 
-    def handed(self) -> list[Handed]:
-        """Return all sockets, as a successor of ours in this process gets them."""
+    def handed(self) -> list[dict[str, Any]]:
+        """Return all sockets, as `resume` in a successor of ours in this process takes them."""
         return [
-            Handed(one.stored_name() if one.ours else one.label, one.fd) for one in self._opened
+            {
+                "name": one.name,
+                "label": one.label,
+                "fd": one.fd,
+                "ours": one.ours,
+                "made": one.made and [one.made.path, one.made.device, one.made.inode],
+            }
+            for one in self._opened
         ]
 
     def made(self) -> list[Made]:
@@ -135,6 +142,16 @@ class Listeners:
         for made in self.made():
             made.remove()
         return [one.stored_name() for one in self._opened if one.made]
+
+
+def resume(handed: Sequence[Mapping[str, Any]]) -> Listeners:
+    """Take over the sockets of our predecessor in this process, as they are."""
+    opened = []
+    for values in handed:
+        one = _Opened(values["name"], values["label"], values["fd"])
+        made = values["made"]
+        opened.append(one.owned(made and Made(*made)) if values["ours"] else one)
+    return Listeners(opened, [])
 
 
 def bound_paths(inherited: Sequence[Handed]) -> set[str]:

@@ -32,7 +32,9 @@ class Logger:
         self.due: float | None = None  # when it is to be started again
 
     def start(self) -> None:
-        """Start the command; when that fails, it is said and tried again."""
+        """Start the command, unless it runs; when that fails, it is said and tried again."""
+        if self.pid:
+            return
         self.due = time.monotonic() + _PAUSE
         try:
             self.pid = effects.spawn(
@@ -42,11 +44,12 @@ class Logger:
         except OSError as error:
             self._output.say(f"failed to start the log command: {error.strerror}")
 
-    def adopt(self, pid: int) -> None:
-        """Watch a command that runs already; raises OSError."""
-        self.pid = pid
+    def resume(self, pid: int) -> None:
+        """Take over the command of our predecessor in this process; 0 if it was not running."""
         self.due = time.monotonic()
-        self._watch(os.pidfd_open(pid))
+        if pid:
+            self.pid = pid
+            self._watch(os.pidfd_open(pid))
 
     def _watch(self, pidfd: int) -> None:
         self._pidfd = pidfd

@@ -6,21 +6,26 @@ import errno
 import os
 import time
 
-from . import __version__, control, effects, events, machine, model, report, signals
+from . import __version__, control, effects, events, handover, machine, model, report, signals
 from .children import Children, Work, clock
 from .control import ControlServer
 from .output import Output
 from .poller import Poller
+from .record import Record
 from .status import StatusFile
+from .upgrade import Upgrader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .environment import Environment
     from .events import Action, Event
+    from .handover import Handover
     from .logger import Logger
     from .output import Log
     from .sdnotify import Notifier
     from .settings import Settings
+    from .status import PidFile
+    from .unixpath import UnixListener
 
 
 class Caught:
@@ -64,6 +69,15 @@ class Caught:
             self._flags.add(number)
 
 
+class Held(Record):
+    """What a server holds besides its listeners, and what it was started with."""
+
+    caught: Caught
+    pid_file: PidFile | None
+    control: UnixListener | None
+    variables: dict[str, str]
+
+
 class SuperDaemon:
     """One server: its listeners, its generations, and those who ask about them."""
 
@@ -73,15 +87,18 @@ class SuperDaemon:
         work: Work,
         environment: Environment,
         notifier: Notifier,
-        caught: Caught,
+        held: Held,
     ) -> None:
         self._environment = environment
         self._notifier = notifier
-        self._caught = caught
+        self._held = held
+        self._caught = held.caught
+        self._listeners = work.listeners
         self._log = log = work.log
         self._state = model.State(environment.policy)
         self._status = StatusFile(chosen.status_file) if chosen.status_file else None
         self._metrics_file = chosen.metrics_file
+        self._first: Event = events.Boot()
         self._deaths: list[Event] = []
         self._events: list[Event] = []
         self._summary = ""
@@ -103,25 +120,33 @@ class SuperDaemon:
             work, self._poller, self._output, self._deaths.append, self._events.append
         )
         self._logger = _logger(log, self._poller, self._output)
+        self._upgrader = Upgrader(self._poller, self._output, held.variables, self._events.append)
         self._control: ControlServer | None = None
-        if chosen.control_socket:
-            self._control = ControlServer(
-                chosen.control_socket, self._poller.watch, self._poller.forget, self._requested
-            )
+        if held.control:
+            self._control = ControlServer(held.control, self._poller, self._requested)
 
     # Waiting
+
+    def begin_log(self) -> None:
+        """Let all output go to the log, if there is one."""
+        if self._log:
+            self._log.take_over()
 
     def run(self) -> int:
         """Serve until a stop was asked and all generations are gone; return the exit status."""
         self._poller.catch_signals()
         if self._logger:
             self._logger.start()
-        self._feed(events.Boot())
+        self._feed(self._first)
         while True:
             self._take_in()  # first: a signal may have come in before the wake-up fd was set
             if self._over:
                 return 0
-            times = (model.deadline(self._state), self._logger.deadline() if self._logger else None)
+            times = (
+                model.deadline(self._state),
+                self._logger.deadline() if self._logger else None,
+                self._upgrader.deadline(),
+            )
             due = min((one for one in times if one is not None), default=None)
             self._poller.wait(None if due is None else max(0.0, due - time.monotonic()))
 
@@ -137,6 +162,43 @@ class SuperDaemon:
             self._status.remove()
         if self._metrics:
             effects.remove_file(self._metrics_file or "")
+
+    # The new version of ourselves
+
+    def _hand_over(self) -> Handover:
+        """Write down what a successor needs."""
+        log = self._log
+        return handover.Handover(
+            version=self._about.version,
+            started=self._about.started,
+            state=handover.state_to_plain(self._state),
+            sockets=self._listeners.handed(),
+            children=self._children.handed(),
+            clients=self._control.clients() if self._control else [],
+            last_client=self._control.last if self._control else 0,
+            pid_file=self._held.pid_file.fileno() if self._held.pid_file else handover.NO_FD,
+            control=self._control.fileno() if self._control else handover.NO_FD,
+            control_made=self._control.made() if self._control else [],
+            log=log.fileno() if log else handover.NO_FD,
+            log_read_end=log.read_end if log else handover.NO_FD,
+            log_pid=self._logger.pid if self._logger else 0,
+        )
+
+    def resume(self, handed: Handover) -> None:
+        """Go on where our predecessor in this process has stopped; raises HandoverError, OSError.
+
+        Nothing is changed yet: this is also how it is found out whether it can be done.
+        """
+        self._about = self._about.but(started=handed.started)
+        self._state = handover.state(handed, self._environment.policy)
+        self._children.resume(handover.children(handed))
+        if self._control:
+            self._control.adopt(handed.clients, handed.last_client)
+        if self._logger:
+            self._logger.resume(handed.log_pid)
+        self._first = events.Resumed(
+            f"upgraded start_server from {handed.version} to {__version__}"
+        )
 
     # What comes in
 
@@ -158,6 +220,9 @@ class SuperDaemon:
             self._feed(self._events.pop(0))
         if self._caught.take(signals.USR1):
             self._reopen_log()
+        if self._caught.take(signals.USR2):
+            self._feed(events.UpgradeAsked())
+        self._upgrader.tick()
         if self._caught.take(signals.HUP):
             self._feed(events.RestartAsked("HUP"))
         if self._logger:
@@ -172,6 +237,8 @@ class SuperDaemon:
     def _requested(self, client: int, words: list[str]) -> None:
         if words == [control.RESTART]:
             self._events.append(events.RestartAsked("control", client))
+        elif words == [control.UPGRADE]:
+            self._events.append(events.UpgradeAsked(client))
         elif words == [control.STATUS]:
             self._report(client)
         elif self._control:
@@ -218,6 +285,10 @@ class SuperDaemon:
                 self._output.say(action.text)
             case events.Notify():
                 self._notify(action.text)
+            case events.CheckUpgrade():
+                self._upgrader.check(self._hand_over())
+            case events.Replace():
+                return events.UpgradeChecked(self._upgrader.replace(self._hand_over()))
             case events.Exit():
                 self._over = True
             case _ if self._control:

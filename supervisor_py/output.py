@@ -34,12 +34,20 @@ class Log:
     writer sees an error until its successor has been started.
     """
 
-    def __init__(self, name: str) -> None:
-        """Open it; raises FatalError."""
+    def __init__(self, name: str, held: int = -1, read_end: int = -1) -> None:
+        """Open it, or take over the fds that our predecessor in this process has opened.
+
+        Raises FatalError.
+        """
         self._name = name
         self.command = _command(name)
-        self.read_end = -1
-        if self.command:
+        self.read_end = read_end
+        if held >= 0:
+            self._fd = held
+            for fd in (held, read_end):
+                if fd >= 0:
+                    os.set_inheritable(fd, False)
+        elif self.command:
             self.read_end, self._fd = os.pipe2(os.O_CLOEXEC)
         else:
             try:

@@ -18,15 +18,21 @@ class Readiness:
     send to it, so messages count only from root or our own user.
     """
 
-    def __init__(self) -> None:
-        self._socket = Socket(AF_UNIX, SOCK_DGRAM | NO_BLOCK_NO_EXEC)
+    def __init__(self, bound: int | None = None) -> None:
+        """Make a socket, or take over the fd of a `bound` one; raises OSError."""
         self._trusted = (0, os.geteuid())
-        try:
-            sockets.pass_credentials(self._socket)
-            self._socket.bind("")
-        except OSError:
-            self._socket.close()
-            raise
+        if bound is not None:
+            os.set_inheritable(bound, False)
+            self._socket = Socket(fileno=bound)
+            self._socket.setblocking(False)
+        else:
+            self._socket = Socket(AF_UNIX, SOCK_DGRAM | NO_BLOCK_NO_EXEC)
+            try:
+                sockets.pass_credentials(self._socket)
+                self._socket.bind("")
+            except OSError:
+                self._socket.close()
+                raise
         name = self._socket.getsockname()
         self.address = "@" + name[1:].decode("ascii")
 

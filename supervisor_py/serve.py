@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import os
 
-from . import checks, effects, fdstore, handoff, listeners, orphans, settings
+from . import checks, control, effects, fdstore, handoff, handover, listeners, orphans, settings
 from .children import Work
 from .environment import Environment
 from .errors import FatalError
-from .loop import Caught, SuperDaemon
+from .loop import Caught, Held, SuperDaemon
 from .output import Log
 from .record import Record
 from .sdnotify import Notifier
 from .status import PidFile
+from .unixpath import Made, UnixListener
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .children import StartProbe
     from .daemonize import Typed
     from .handoff import Handed
+    from .handover import Handover
     from .listeners import Listeners
     from .options import Parsed
     from .settings import Settings
@@ -34,22 +36,32 @@ class _Start(Record):
 
     chosen: Settings
     environment: Environment
+    variables: dict[str, str]
     inherited: list[Handed]
     account: Account | None
     notifier: Notifier
+    handed: Handover | None
 
 
 def serve(parsed: Parsed) -> int:
     """Start a server and run it to its end; return the exit status. Raises FatalError."""
     variables = _given_variables()
+    try:
+        handed, only_check = handover.taken(variables)
+    except handover.HandoverError as error:
+        raise FatalError(str(error)) from error
     _fill_standard_fds()
     inherited = _inherited(variables)
     chosen = settings.from_options(parsed)
     environment = Environment(variables, settings.variables(parsed), chosen.policy)
-    account = _account(chosen)
-    chosen = checks.settle(chosen, environment.variables, inherited, account)
-    start = _Start(chosen, environment, inherited, account, Notifier(variables))
-    if not chosen.daemonize:
+    account = None
+    if not handed:  # else what the options name is ours already
+        account = _account(chosen)
+        chosen = checks.settle(chosen, environment.variables, inherited, account)
+    start = _Start(chosen, environment, variables, inherited, account, Notifier(variables), handed)
+    if only_check:
+        return _check(start)
+    if not chosen.daemonize or handed:
         return _serve(start, None)
     typed = _detach(chosen, inherited)
     try:
@@ -59,16 +71,35 @@ def serve(parsed: Parsed) -> int:
         raise
 
 
+def _check(start: _Start) -> int:
+    """Take over all that we are handed, in a copy of our process; raises FatalError.
+
+    Nothing is undone here: what we seem to hold is our predecessor's.
+    """
+    assert start.handed
+    opened = listeners.resume(start.handed.sockets)
+    held = Held(Caught(), _pid_file(start), _control(start), start.variables)
+    try:
+        _daemon(start, opened, held)
+    except (OSError, handover.HandoverError) as error:
+        raise FatalError(str(error)) from error
+    return 0
+
+
 def _serve(start: _Start, typed: Typed | None) -> int:
-    effects.say(f"start_server (pid:{os.getpid()}) starting now...")
+    if not start.handed:
+        effects.say(f"start_server (pid:{os.getpid()}) starting now...")
     caught = Caught()
     caught.install()
-    opened = listeners.open_all(start.chosen, start.inherited, lambda: caught.stop)
+    if start.handed:
+        opened = listeners.resume(start.handed.sockets)
+    else:
+        opened = listeners.open_all(start.chosen, start.inherited, lambda: caught.stop)
     try:
-        file = start.chosen.pid_file
-        pid_file = PidFile(file) if file else None
+        pid_file = _pid_file(start)
         try:
-            return _run(start, opened, caught, typed)
+            held = Held(caught, pid_file, _control(start), start.variables)
+            return _run(start, opened, held, typed)
         finally:
             if pid_file:
                 _remove(pid_file)
@@ -76,24 +107,54 @@ def _serve(start: _Start, typed: Typed | None) -> int:
         fdstore.forget(start.notifier, opened.remove())
 
 
-def _run(start: _Start, opened: Listeners, caught: Caught, typed: Typed | None) -> int:
-    chosen, notifier = start.chosen, start.notifier
-    log = Log(chosen.log_file) if chosen.log_file else None
+def _pid_file(start: _Start) -> PidFile | None:
+    path, handed = start.chosen.pid_file, start.handed
+    if not path:
+        return None
+    return PidFile.resume(path, handed.pid_file) if handed else PidFile(path)
+
+
+def _control(start: _Start) -> UnixListener | None:
+    path, handed = start.chosen.control_socket, start.handed
+    if not path:
+        return None
+    if handed:
+        return UnixListener.resume(handed.control, Made(*handed.control_made))
+    return UnixListener(path, control.BACKLOG, control.MODE)
+
+
+def _log(chosen: Settings, handed: Handover | None) -> Log | None:
+    if not chosen.log_file:
+        return None
+    if handed:
+        return Log(chosen.log_file, handed.log, handed.log_read_end)
+    return Log(chosen.log_file)
+
+
+def _daemon(start: _Start, opened: Listeners, held: Held) -> SuperDaemon:
+    """Return the server, ready to run; it raises OSError, and HandoverError of a handover."""
+    chosen, handed = start.chosen, start.handed
     probed = _probe(chosen.probe, opened.names()) if chosen.probe else None
     program = effects.Program(chosen.command, chosen.directory)
-    work = Work(program, opened, probed, log)
-    daemon = SuperDaemon(chosen, work, start.environment, notifier, caught)
+    work = Work(program, opened, probed, _log(chosen, handed))
+    daemon = SuperDaemon(chosen, work, start.environment, start.notifier, held)
+    if handed:
+        daemon.resume(handed)
+    return daemon
+
+
+def _run(start: _Start, opened: Listeners, held: Held, typed: Typed | None) -> int:
+    daemon = _daemon(start, opened, held)
     try:
         if start.account:
-            _become(start.account, chosen, opened)
-        if log:
-            log.take_over()
-        fdstore.forget(notifier, opened.forgotten)
-        fdstore.keep(notifier, opened.to_store())
+            _become(start.account, start.chosen, opened)
+        daemon.begin_log()
+        fdstore.forget(start.notifier, opened.forgotten)
+        fdstore.keep(start.notifier, opened.to_store())
         if typed:
             typed.answer(0)
         code = daemon.run()
-        caught.remove()
+        held.caught.remove()
         return code
     finally:
         daemon.close()

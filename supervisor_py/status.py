@@ -44,6 +44,18 @@ class PidFile:
                 return fd
             os.close(fd)  # its last owner removed it between our open and our lock
 
+    @classmethod
+    def resume(cls, path: str, held: int) -> PidFile:
+        """Take over the fd by which our predecessor in this process holds it."""
+        os.set_inheritable(held, False)
+        file = cls.__new__(cls)
+        file._path, file._fd = path, held
+        return file
+
+    def fileno(self) -> int:
+        """Return the fd that holds the lock."""
+        return self._fd
+
     def remove(self) -> None:
         """Unlink, then close: who waits for the lock finds no file (`--stop` depends on it)."""
         if _same_file(self._fd, self._path):

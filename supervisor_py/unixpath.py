@@ -66,6 +66,14 @@ class UnixListener:
             os.umask(before)
         self.made = Made(path, now.st_dev, now.st_ino)
 
+    @classmethod
+    def resume(cls, fd: int, made: Made) -> UnixListener:
+        """Take over one of our predecessor in this process."""
+        listener = cls.__new__(cls)
+        listener.socket = Socket(fileno=fd)
+        listener.made = made
+        return listener
+
     def remove(self) -> None:
         """Unlink the path, unless something else is there by now."""
         self.made.remove()
