@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 BOOT_VARIABLE = "SERVER_STARTER_BOOT"  # set for a generation that has no older one to fall back on
 _REMEMBERED = 8  # generations whose last words are kept
+_PROBE_MARGIN = 0.5  # seconds
+_PROBE_LEAST = 0.1  # seconds
 _DRAIN_PIECES = 16  # reads of a dead generation's pipe: it can't hold more
 
 
@@ -94,7 +96,7 @@ class Children:
             child = self._start(number, alone, variables, attempt)
             if self._work.probe:
                 attempt.doing = "it can't be probed"
-                self._start_prober(number, child, alone, policy.readiness_timeout)
+                self._start_prober(number, child, policy.readiness_timeout)
         except OSError as error:
             attempt.take_back()
             return events.SpawnFailed(number, f"{attempt.doing}: {error.strerror}")
@@ -188,12 +190,17 @@ class Children:
             if not self._relays[old].open:
                 del self._relays[old]
 
-    def _start_prober(self, number: int, child: _Child, alone: bool, limit: float) -> None:
-        """Fork the helper that asks whether a generation serves; raises OSError."""
+    def _start_prober(self, number: int, child: _Child, limit: float) -> None:
+        """Fork the helper that asks whether a generation serves; raises OSError.
+
+        It gives up, and says why, before the generation is given up.
+        """
         assert self._work.probe is not None
+        alone = len(self._children) == 1
+        patience = max(_PROBE_LEAST, limit - _PROBE_MARGIN)
         writer = self._relays[number].writer()
         try:
-            pid = self._work.probe(number, child.pid, alone, limit, writer)
+            pid = self._work.probe(number, child.pid, alone, patience, writer)
         finally:
             os.close(writer)
         try:
@@ -212,7 +219,7 @@ class Children:
                 continue
             self._end_prober(child)
             try:
-                self._start_prober(number, child, True, prober.limit)
+                self._start_prober(number, child, prober.limit)
             except OSError as error:
                 self._output.say(f"worker {child.pid} can't be probed: {error.strerror}")
 
@@ -278,8 +285,13 @@ class Children:
                 pidfd = os.pidfd_open(pid)
             except OSError:
                 continue  # gone by now
+            try:
+                self._poller.watch(pidfd, self._left_calling(number, pidfd))
+            except OSError:
+                signals.send(pidfd, signals.KILL)  # none that can't be watched may live
+                os.close(pidfd)
+                continue
             child.left[pidfd] = pid
-            self._poller.watch(pidfd, self._left_calling(number, pidfd))
         return list(child.left.values())
 
     def _left_calling(self, number: int, pidfd: int) -> Callable[[], None]:
