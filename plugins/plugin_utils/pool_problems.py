@@ -86,13 +86,14 @@ def _command(at: str, pool: Pool) -> Iterator[str]:
             pool,
         )
     for place, app in enumerate(pool["apps"]):
-        if app.get("wsgi"):
-            yield problem(
-                f"{at}.apps[{place}].wsgi",
-                app["wsgi"],
-                "has no meaning in a pool with `command`; allowed: one or the other",
-                app,
-            )
+        for key in ("wsgi", "asgi"):
+            if app.get(key):
+                yield problem(
+                    f"{at}.apps[{place}].{key}",
+                    app[key],
+                    "has no meaning in a pool with `command`; allowed: one or the other",
+                    app,
+                )
 
 
 def _memory(at: str, pool: Pool, memory_mb: int | None) -> Iterator[str]:

@@ -25,13 +25,19 @@ def document(pool: Pool) -> dict[str, Any]:
                 "hosts": app.get("hosts"),
                 "directory": f"{APPS_ROOT}/{app.get('name')}/current",
                 # a command pool has no WSGI object: its one app is held to the other rules
-                "wsgi": "command:command" if pool.get("command") else app.get("wsgi"),
+                **({"wsgi": "command:command"} if pool.get("command") else _object(app)),
                 **{key: app[key] for key in APP_OPTIONS if app.get(key) is not None},
                 "environment": app.get("environment") or {},
             }
             for app in pool.get("apps") or []
         ],
     }
+
+
+def _object(app: Mapping[str, Any]) -> dict[str, Any]:
+    """The object that answers, under the key of the interface that it speaks."""
+    found = {key: app[key] for key in ("wsgi", "asgi") if app.get(key) is not None}
+    return found or {"wsgi": None}
 
 
 def sites(pools: Sequence[Pool]) -> list[dict[str, Any]]:

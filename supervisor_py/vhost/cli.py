@@ -48,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = pool.read(options.pool)
         if options.check:
             _prepare()
+            from . import server  # noqa: F401, PLC0415  # what it costs is no app's
+
             code = check.check(settings, sys.stdout)
             os._exit(code)  # whatever threads the apps have started
         _serve(settings, options.bind, tell)
@@ -70,7 +72,8 @@ def _serve(settings: pool.Pool, bind: Sequence[str], tell: Callable[[str], None]
     for name in OURS_ALONE:
         os.environ.pop(name, None)
     at_boot = os.environ.pop(BOOT, "") == "1"
-    serve = _prepare()
+    _prepare()
+    from . import server  # noqa: PLC0415  # loaded with gc off, as all that the workers share
 
     def refused(error: LoadError) -> None:
         if not at_boot:
@@ -81,29 +84,26 @@ def _serve(settings: pool.Pool, bind: Sequence[str], tell: Callable[[str], None]
     names = {app.context.name for app in apps}
     missing = [app for app in settings.apps if app.name not in names]
     status = _status(settings, apps, missing)
-    serve(
+    server.serve(
         settings,
         Dispatcher(apps, missing),
-        descriptors=descriptors,
-        bind=bind,
+        server.Listen(descriptors, bind),
         ready=lambda: tell(f"READY=1\nSTATUS={status}"),
+        at_boot=at_boot,
     )
 
 
-def _prepare() -> Callable[..., None]:
-    """Make the process one that apps can share, and return serve(); raises DirectoryError."""
+def _prepare() -> None:
+    """Make the process one that apps can share; raises DirectoryError."""
     directory.check()
     # Off until all is loaded and frozen: a collection would leave gaps for the workers to fill.
     gc.disable()
-    from . import server  # noqa: PLC0415  # gunicorn takes part in what is loaded with gc off
-
     environment.install()
     callbacks.install()
     errors.install()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What an app prints at load must not be in every worker's buffer, nor wait in there.
         sys.stdout.reconfigure(line_buffering=True)
-    return server.serve
 
 
 def _status(settings: pool.Pool, apps: Sequence[LoadedApp], missing: Sequence[pool.App]) -> str:

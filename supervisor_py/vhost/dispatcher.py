@@ -1,5 +1,6 @@
 """The WSGI callable of a pool: hands each request to the app that its host and path name."""
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -19,6 +20,35 @@ class Dispatcher:
         targets: dict[Site, LoadedApp | App] = {site: app for app in missing for site in app.sites}
         targets.update({site: app for app in apps for site in app.sites})
         self._router = Router(targets)
+        self._apps = [app for app in apps if app.startup is not None]
+        self._down: set[LoadedApp] = set()
+
+    def startup(self) -> bool:
+        """Start the apps that want it, in a worker; one that fails is told, and gets 503.
+
+        Returns whether all have started.
+        """
+        for app in self._apps:
+            assert app.startup is not None
+            context.enter(app.context)
+            try:
+                app.startup()
+            except Exception as error:  # noqa: BLE001  # an app's own code
+                self._down.add(app)
+                reason = str(error) or type(error).__name__
+                sys.stderr.write(f"the app {app.context.name} can't be started: {reason}\n")
+            finally:
+                context.leave()
+        return not self._down
+
+    def shutdown(self) -> None:
+        """End what startup() began."""
+        for app in self._apps:
+            assert app.shutdown is not None
+            if app not in self._down:
+                context.enter(app.context)
+                app.shutdown()
+                context.leave()
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
@@ -37,11 +67,12 @@ class Dispatcher:
             )
         except UnknownPathError:
             return _refuse(start_response, "404 Not Found", "no site has that path on this host")
-        if isinstance(app, App):
+        if isinstance(app, App) or app in self._down:
+            name = app.name if isinstance(app, App) else app.context.name
             return _refuse(
                 start_response,
                 "503 Service Unavailable",
-                f"the app {app.name} could not be loaded, its log says why",
+                f"the app {name} could not be loaded, its log says why",
                 ("Retry-After", RETRY_SECONDS),
             )
         if prefix:

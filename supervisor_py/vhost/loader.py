@@ -4,6 +4,7 @@ What can't be kept apart there is refused, with the app it is about: its neighbo
 """
 
 import importlib
+import inspect
 import os
 import sys
 import traceback
@@ -17,7 +18,7 @@ from . import context, directory
 from .context import AppContext
 from .hosts import Site
 from .modules import AppFinder, ClashError
-from .pool import App, Pool
+from .pool import WSGI, App, Pool
 
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 OUR_FILES = (os.path.dirname(__file__), os.path.dirname(importlib.__file__))
@@ -48,6 +49,9 @@ class LoadedApp:
     sites: tuple[Site, ...]
     application: WSGIApplication
     django_settings: str | None = None  # the module, for an app that set up Django's settings
+    # In each worker, for an app that has to be started there: one that speaks ASGI.
+    startup: Callable[[], None] | None = None
+    shutdown: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +119,7 @@ def refuse_shared_state(loaded: Sequence[LoadedApp]) -> None:
         if other.application is last.application:
             raise LoadError(
                 last.context.name,
-                f"its WSGI object is the app {other.context.name}'s, too, from a package of the"
+                f"its object is the app {other.context.name}'s, too, from a package of the"
                 " virtualenv, whose modules all apps share; move one of them to another pool",
             )
         mine, theirs = last.django_settings, other.django_settings
@@ -176,25 +180,46 @@ def _load(app: App, ctx: AppContext, finder: AppFinder) -> LoadedApp:
         with finder.loading(ctx):
             target: object = importlib.import_module(app.module)
     except ClashError as error:
-        raise LoadError(app.name, str(error), "wsgi") from error
+        raise LoadError(app.name, str(error), app.interface) from error
     # An app's module may raise anything, and SystemExit comes from scripts taken for modules.
     except (Exception, SystemExit) as error:
         raise LoadError(
             app.name,
             f"import of {app.module} from {', '.join(ctx.import_roots)} failed:"
             f" {type(error).__name__}: {error}\n" + _traceback(error),
-            "wsgi",
+            app.interface,
         ) from error
     place = f"{app.module}:{app.attribute}"
     for part in app.attribute.split("."):
         if not hasattr(target, part):
-            raise LoadError(app.name, f"{place} is not there: {target!r} has no {part!r}", "wsgi")
+            raise LoadError(
+                app.name, f"{place} is not there: {target!r} has no {part!r}", app.interface
+            )
         target = getattr(target, part)
+    kind = app.interface.upper()
     if not callable(target):
         raise LoadError(
-            app.name, f"{place} is not a WSGI application: {target!r} can't be called", "wsgi"
+            app.name,
+            f"{place} is not a {kind} application: {target!r} can't be called",
+            app.interface,
+        )
+    if app.interface == WSGI and _is_asynchronous(target):
+        raise LoadError(
+            app.name,
+            f'{place} is not a WSGI application: it is asynchronous (asgi = "{place}")',
+            app.interface,
         )
     settings = ctx.variables.get("DJANGO_SETTINGS_MODULE") if _has_django_settings() else None
     if settings is None and _has_django_settings() and not had_settings:
         settings = "settings.configure()"
-    return LoadedApp(ctx, app.sites, target, settings)
+    if app.interface == WSGI:
+        return LoadedApp(ctx, app.sites, target, settings)
+    from .asgi import Served  # noqa: PLC0415  # asyncio's memory is for pools that need it
+
+    served = Served(target)
+    return LoadedApp(ctx, app.sites, served, settings, served.startup, served.shutdown)
+
+
+def _is_asynchronous(target: object) -> bool:
+    functions = (target, getattr(target, "__call__", None))  # noqa: B004  # to look at, not call
+    return any(inspect.iscoroutinefunction(function) for function in functions)

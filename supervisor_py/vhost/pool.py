@@ -35,9 +35,10 @@ MAX_REQUESTS = range(0, 1_000_000_001)
 DEFAULT_WORKERS = 2
 DEFAULT_THREADS = 4
 DEFAULT_MAX_REQUESTS = 0  # a worker is never recycled for its count
+WSGI, ASGI = "wsgi", "asgi"  # the keys of an app's object, and how that is called
 DOCUMENT_KEYS = ("pool", "apps")
 POOL_KEYS = ("name", "workers", "threads", "max_requests")
-APP_KEYS = ("name", "hosts", "directory", "import_roots", "wsgi", "environment")
+APP_KEYS = ("name", "hosts", "directory", "import_roots", "wsgi", "asgi", "environment")
 
 
 class PoolError(ValueError):
@@ -60,6 +61,7 @@ class App:
     directory: Path  # as the file has it, so a `current` symlink is still one
     module: str
     attribute: str  # dotted where the object is an attribute of another
+    interface: str = WSGI
     environment: Mapping[str, str] = field(default_factory=dict)
     import_roots: tuple[Path, ...] | None = None  # relative to the directory; None: by its layout
 
@@ -127,13 +129,15 @@ def read(path: Path | str) -> Pool:
 
 
 def _app(app: Mapping[str, object], folder: Path) -> App:
-    module, _, attribute = str(app["wsgi"]).partition(":")
+    interface = ASGI if ASGI in app else WSGI
+    module, _, attribute = str(app[interface]).partition(":")
     return App(
         name=str(app["name"]),
         sites=tuple(found for text in _array(app["hosts"]) if (found := site(str(text)))),
         directory=folder / str(app["directory"]),
         module=module,
         attribute=attribute,
+        interface=interface,
         environment={k: str(v) for k, v in _table(app.get("environment", {})).items()},
         import_roots=(
             tuple(Path(str(root)) for root in _array(app["import_roots"]))
@@ -176,7 +180,12 @@ def _apps_problems(apps: object) -> Iterator[str]:
         yield from _directory_problems(f"{place}.directory", app.get("directory"))
         if "import_roots" in app:
             yield from _import_roots_problems(f"{place}.import_roots", app["import_roots"])
-        yield from _wsgi_problems(f"{place}.wsgi", app.get("wsgi"))
+        if ASGI not in app:
+            yield from _object_problems(f"{place}.wsgi", app.get(WSGI), "WSGI")
+        else:
+            yield from _object_problems(f"{place}.asgi", app[ASGI], "ASGI")
+            if WSGI in app:
+                yield f"{place}.wsgi: {_show(app[WSGI])} is one too many: an app has wsgi, or asgi"
         yield from _environment_problems(f"{place}.environment", app.get("environment", {}))
 
 
@@ -240,10 +249,10 @@ def _import_roots_problems(place: str, roots: object) -> Iterator[str]:
             yield f'{place}: {_show(root)} is not a path inside the app\'s directory ("." is that)'
 
 
-def _wsgi_problems(place: str, wsgi: object) -> Iterator[str]:
-    halves = wsgi.split(":") if isinstance(wsgi, str) else []
+def _object_problems(place: str, value: object, kind: str) -> Iterator[str]:
+    halves = value.split(":") if isinstance(value, str) else []
     if len(halves) != len(("module", "object")) or not all(map(_is_dotted_name, halves)):
-        yield f'{place}: {_wrong(wsgi)} a module and its WSGI object ("package.module:object")'
+        yield f'{place}: {_wrong(value)} a module and its {kind} object ("package.module:object")'
 
 
 def _is_dotted_name(text: str) -> bool:

@@ -9,10 +9,12 @@ import os
 import selectors
 import signal
 import socket
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from . import context
+from .dispatcher import Dispatcher
 from .loader import WSGIApplication
 from .pool import Pool
 
@@ -243,10 +246,25 @@ class Arbiter(gunicorn.arbiter.Arbiter):  # type: ignore[misc]
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
 
 
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Inherited listening sockets, left in place at the end; else sockets to make.
+
+    Those are gunicorn's addresses: host:port, unix:path.
+    """
+
+    descriptors: Sequence[int]
+    bind: Sequence[str]
+
+
 class Application(BaseApplication):  # type: ignore[misc]
     """A pool's WSGI callable with gunicorn's settings for it."""
 
-    def __init__(self, pool: Pool, application: WSGIApplication, bind: Sequence[str]) -> None:
+    def __init__(
+        self, pool: Pool, dispatcher: Dispatcher, bind: Sequence[str], *, at_boot: bool
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._all_must_start = not at_boot
         self._settings = {
             "bind": list(bind),
             "workers": pool.workers,
@@ -263,8 +281,9 @@ class Application(BaseApplication):  # type: ignore[misc]
             "graceful_timeout": ARBITER_DRAIN_SECONDS,
             "preload_app": True,
             "control_socket_disable": True,
+            "post_worker_init": self._startup,
+            "worker_exit": self._shutdown,
         }
-        self._application = application
         super().__init__()
 
     def load_config(self) -> None:
@@ -274,21 +293,37 @@ class Application(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> WSGIApplication:
         """Return the callable that has been loaded before."""
-        return self._application
+        return self._dispatcher
+
+    def has_served(self) -> None:
+        """Take note: from now on a worker without one of the apps is better than none."""
+        self._all_must_start = False
+
+    def _startup(self, _worker: Worker) -> None:
+        if not self._dispatcher.startup() and self._all_must_start:
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
+    def _shutdown(self, _arbiter: Arbiter, _worker: Worker) -> None:
+        self._dispatcher.shutdown()
 
 
 def serve(
     pool: Pool,
-    application: WSGIApplication,
+    dispatcher: Dispatcher,
+    listen: Listen,
     *,
-    descriptors: Sequence[int],
-    bind: Sequence[str],
     ready: Callable[[], None],
+    at_boot: bool,
 ) -> None:
     """Serve until SIGTERM, then finish what runs; leaves by SystemExit.
 
-    `descriptors` are inherited listening sockets, left in place at the end; else `bind` has
-    gunicorn's addresses (host:port, unix:path) of sockets to make. `ready` is called once, when
-    every worker serves.
+    `ready` is called once, when every worker serves. An app that can't be started in its workers
+    fails the generation, but `at_boot`.
     """
-    Arbiter(Application(pool, application, bind), descriptors, ready).run()
+    application = Application(pool, dispatcher, listen.bind, at_boot=at_boot)
+
+    def serves() -> None:
+        application.has_served()
+        ready()
+
+    Arbiter(application, listen.descriptors, serves).run()

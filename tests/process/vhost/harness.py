@@ -59,6 +59,13 @@ def get(address: str | int, host: str, path: str = "/", **headers: str) -> Reply
         return connection.ask(host, path, **{"Connection": "close", **headers})
 
 
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 @dataclass
 class Sockets:
     """The listeners that outlive every generation: a unix path and a TCP port."""

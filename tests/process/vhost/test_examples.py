@@ -14,12 +14,12 @@ import sys
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from .harness import COMMAND, EXAMPLES, ROOT, Connection, get
+from .harness import COMMAND, EXAMPLES, ROOT, Connection, get, wait_until
 
 BLOG = "blog.localhost"
 MOTD = "motd.localhost"
@@ -39,13 +39,6 @@ def answers(port: int, host: str, generation: str) -> bool:
     with contextlib.suppress(OSError, http.client.HTTPException):
         return get(port, host, "/healthz").headers["X-Generation"] == generation
     return False
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @contextlib.contextmanager

@@ -21,13 +21,13 @@ GENERATIONS = 20
 SLOWEST_SECONDS = 0.8
 
 
-def load_on(sockets: Sockets) -> Load:
+def load_on(sockets: Sockets, host: str = HOST) -> Load:
     load = Load()
     for address in (sockets.path, sockets.port):
-        load.new_connections(address, HOST)
+        load.new_connections(address, host)
         for think in (0.001, 0.3, 1.2):
-            load.keep_alive(address, HOST, think)
-    load.slow(sockets.path, HOST, 1.5)
+            load.keep_alive(address, host, think)
+    load.slow(sockets.path, host, 1.5)
     return load
 
 

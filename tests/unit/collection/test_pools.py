@@ -56,6 +56,16 @@ def test_a_host_in_unicode_is_the_same_as_in_its_wire_form(local):
     assert "vhost_app_pools[0].apps[1].hosts[0]" in sentence
 
 
+def test_an_asgi_app_reaches_the_pool_file_as_one(local):
+    local[0]["apps"][1].update(wsgi=None, asgi="motd:app")
+    assert problems_of(local) == []
+    motd = pools.document(local[0])["apps"][1]
+    assert (motd["asgi"], "wsgi" in motd) == ("motd:app", False)
+    del local[0]["apps"][1]["asgi"]
+    (sentence,) = problems_of(local)
+    assert sentence.startswith("vhost_app_pools[0].apps[1].wsgi: is missing, and must be a module")
+
+
 def test_import_roots_reach_the_pool_file(local):
     local[0]["apps"][0]["import_roots"] = ["lib"]
     blog, motd = pools.document(local[0])["apps"]

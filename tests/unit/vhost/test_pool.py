@@ -58,6 +58,18 @@ def test_the_documented_format_is_read_in_full() -> None:
     assert parsed == pool.Pool("main", (blog, motd), workers=3, threads=5, max_requests=500)
 
 
+def test_an_app_may_speak_asgi_instead() -> None:
+    document = good()
+    change(document, "apps.1.wsgi", MISSING)
+    change(document, "apps.1.asgi", "motd:api.app")
+    motd = pool.parse(document).apps[1]
+    assert (motd.interface, motd.module, motd.attribute) == ("asgi", "motd", "api.app")
+    change(document, "apps.1.asgi", "motd")
+    assert pool.problems(document) == [
+        'apps[1].asgi: "motd" is not a module and its ASGI object ("package.module:object")'
+    ]
+
+
 def test_counts_left_out_have_their_documented_defaults() -> None:
     document = good()
     document["pool"] = {"name": "main"}
@@ -92,7 +104,7 @@ BAD: list[tuple[str, object, str]] = [
     (
         "apps.1.host",
         [],
-        "apps[1].host: unknown key (allowed: name, hosts, directory, import_roots, wsgi",
+        "apps[1].host: unknown key (allowed: name, hosts, directory, import_roots, wsgi, as",
     ),
     ("apps.1.name", "blog", 'apps[1].name: "blog" is taken by apps[0].name'),
     ("apps.1.name", 7, "apps[1].name: 7 is not a name"),
@@ -120,6 +132,7 @@ BAD: list[tuple[str, object, str]] = [
     ("apps.1.wsgi", "a:b:c", 'apps[1].wsgi: "a:b:c" is not'),
     ("apps.1.wsgi", "a b:c", 'apps[1].wsgi: "a b:c" is not'),
     ("apps.1.wsgi", "class:c", 'apps[1].wsgi: "class:c" is not'),
+    ("apps.1.asgi", "a:b", 'apps[1].wsgi: "motd:application" is one too many: an app has wsgi, or'),
     ("apps.1.environment", "A=1", 'apps[1].environment: "A=1" is not a table of strings'),
     ("apps.1.environment", {"A B": "1"}, 'apps[1].environment: "A B" is not a variable\'s name'),
     ("apps.1.environment", {"A": 1}, "apps[1].environment.A: 1 is not a string (write "),

@@ -1,0 +1,295 @@
+"""ASGI apps beside WSGI ones in one pool."""
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .harness import (
+    Connection,
+    Server,
+    Sockets,
+    get,
+    restart_under_load,
+    running,
+    vhost_server,
+    wait_until,
+)
+from .test_restarts import load_on
+from .test_start import GOOD_APP, refusal, write
+
+API = """
+import asyncio, contextlib, os, sys, threading
+from pathlib import Path
+
+import anyio
+from fastapi import BackgroundTasks, FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+
+import config
+
+def see():
+    return {"cwd": os.path.basename(os.getcwd()), "colour": os.environ["COLOUR"],
+            "name": config.NAME, "file": Path("name.txt").read_text(),
+            "thread": threading.current_thread().name, "pid": os.getpid()}
+
+@contextlib.asynccontextmanager
+async def lifespan(app):
+    print("starts", see()["name"], flush=True)
+    started = see()
+    if os.environ.get("FAILS"):
+        raise RuntimeError("no database")
+    yield {"started": started}
+    print("ends", see()["name"], flush=True)
+
+app = FastAPI(lifespan=lifespan)
+cancelled = []
+
+@app.get("/")
+async def index(request: Request):
+    return {**see(), "root": request.scope["root_path"], "path": request.scope["path"]}
+
+@app.get("/started")
+async def started(request: Request):
+    return request.state.started
+
+@app.get("/sync")
+def sync():
+    import late
+    return {**see(), "name": late.NAME}
+
+@app.get("/thread")
+async def thread():
+    return await asyncio.to_thread(see)
+
+@app.get("/anyio")
+async def anyio_thread():
+    return await anyio.to_thread.run_sync(see)
+
+@app.get("/task")
+async def task():
+    return await asyncio.create_task(asyncio.sleep(0.01, None)) or see()
+
+@app.get("/stream")
+async def stream():
+    async def lines():
+        for _ in range(10):
+            yield json_line(see())
+            await asyncio.sleep(0.02)
+    return StreamingResponse(lines())
+
+def json_line(value):
+    import json
+    return json.dumps(value) + "\\n"
+
+@app.get("/endless")
+async def endless():
+    async def lines():
+        try:
+            while True:
+                yield "x" * 1000
+                await asyncio.sleep(0.01)
+        finally:
+            cancelled.append(True)
+    return StreamingResponse(lines())
+
+@app.get("/cancelled")
+async def was_cancelled():
+    return cancelled
+
+@app.post("/body")
+async def body(request: Request):
+    return {"size": len(await request.body())}
+
+@app.get("/fail")
+async def fail():
+    raise RuntimeError("it has failed\\nin two lines")
+
+@app.get("/query")
+async def query(request: Request):
+    return {"query": request.url.query}
+
+@app.get("/slow")
+async def slow(seconds: float):
+    async def lines():
+        end = asyncio.get_running_loop().time() + seconds
+        while asyncio.get_running_loop().time() < end:
+            yield "waiting\\n"
+            await asyncio.sleep(0.1)
+        yield "done\\n"
+    headers = {"X-Generation": os.environ["SERVER_STARTER_GENERATION"], "X-Pid": str(os.getpid())}
+    return StreamingResponse(lines(), headers=headers)
+
+@app.middleware("http")
+async def name_the_server(request, call_next):
+    response = await call_next(request)
+    response.headers["X-Generation"] = os.environ["SERVER_STARTER_GENERATION"]
+    response.headers["X-Pid"] = str(os.getpid())
+    return response
+"""
+BARE = """
+import os
+
+async def app(scope, receive, send):
+    assert scope["type"] == "http", scope["type"]
+    await send({"type": "http.response.start", "status": 200})
+    await send({"type": "http.response.body", "body": os.getcwd().encode(), "more_body": True})
+    await send({"type": "http.response.body"})
+"""
+NAMES = ("left", "right")
+
+
+def write_pool(folder: Path, workers: int = 1) -> Path:
+    pool = f'[pool]\nname = "asgi"\nworkers = {workers}\nthreads = 4\n'
+    for name in NAMES:
+        files = {"api.py": API, "name.txt": name}
+        files |= {f"{module}.py": f'NAME = "{name}"\n' for module in ("config", "late")}
+        write(folder / name, files)
+        pool += f'[[apps]]\nname = "{name}"\nhosts = ["{name}.test", "both.test/{name}"]\n'
+        pool += f'directory = "{name}"\nasgi = "api:app"\nenvironment.COLOUR = "{name}ish"\n'
+    write(folder, {"bare/api.py": BARE, "plain/api.py": GOOD_APP})
+    pool += '[[apps]]\nname="bare"\nhosts=["bare.test"]\ndirectory="bare"\nasgi="api:app"\n'
+    pool += '[[apps]]\nname="plain"\nhosts=["plain.test"]\ndirectory="plain"\n'
+    pool += 'wsgi="api:application"\n'
+    path = folder / "asgi.toml"
+    path.write_text(pool)
+    return path
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("asgi")
+    with Sockets(folder) as sockets, running(write_pool(folder), sockets) as started:
+        yield started
+    log = started.log.read_text().splitlines()
+    for name in NAMES:
+        assert [log.count(f"{what} {name}") for what in ("starts", "ends")] == [1, 1]
+
+
+def ask(server: Server, host: str, path: str = "/") -> Any:
+    reply = get(server.sockets.path, host, path)
+    assert reply.status == 200, server.log.read_text()[-3000:]
+    return json.loads(reply.body)
+
+
+@pytest.mark.parametrize("path", ["/", "/started", "/sync", "/thread", "/anyio", "/task"])
+def test_promise_2_an_asgi_app_is_at_home_on_its_loop_and_in_threads(
+    server: Server, path: str
+) -> None:
+    for name in (*NAMES, *reversed(NAMES)):
+        seen = ask(server, f"{name}.test", path)
+        found = {key: seen[key] for key in ("cwd", "colour", "name", "file")}
+        assert found == {"cwd": name, "colour": f"{name}ish", "name": name, "file": name}
+
+
+def test_promise_2_streams_of_two_asgi_apps_at_once_stay_at_home(server: Server) -> None:
+    with contextlib.ExitStack() as stack:
+        answers = []
+        for name in NAMES * 2:
+            connection = stack.enter_context(contextlib.closing(Connection(server.sockets.path)))
+            connection.request("GET", "/stream", headers={"Host": f"{name}.test"})
+            answers.append((name, connection))
+        for name, connection in answers:
+            lines = connection.getresponse().read().splitlines()
+            assert [json.loads(line)["cwd"] for line in lines] == [name] * 10
+
+
+def test_a_stream_comes_as_it_is_made(server: Server) -> None:
+    with contextlib.closing(Connection(server.sockets.path)) as connection:
+        connection.request("GET", "/slow?seconds=1", headers={"Host": "left.test"})
+        response = connection.getresponse()
+        began = time.monotonic()
+        assert response.read1(100).startswith(b"waiting\n")
+        assert time.monotonic() - began < 0.5
+        assert response.read().endswith(b"done\n")
+
+
+def test_a_prefix_is_the_root_path(server: Server) -> None:
+    seen = ask(server, "both.test", "/right/")
+    assert (seen["name"], seen["root"], seen["path"]) == ("right", "/right", "/right/")
+
+
+def test_an_app_without_a_lifespan_is_served_too(server: Server) -> None:
+    assert get(server.sockets.path, "bare.test").body.endswith(b"/bare")
+    assert get(server.sockets.path, "plain.test").status == 200
+
+
+@pytest.mark.parametrize("size", [0, 10, 3_000_000])
+def test_a_body_arrives_with_a_length_and_in_chunks(server: Server, size: int) -> None:
+    with contextlib.closing(Connection(server.sockets.path)) as connection:
+        for body in (b"x" * size, iter([b"x" * size] if size else [])):
+            connection.request("POST", "/body", body, {"Host": "left.test"},
+                               encode_chunked=not isinstance(body, bytes))  # fmt: skip
+            assert json.loads(connection.getresponse().read()) == {"size": size}
+
+
+def test_an_error_is_500_and_its_traceback_in_the_log_has_the_apps_name(server: Server) -> None:
+    assert get(server.sockets.path, "right.test", "/fail").status == 500
+    expected = {"right: RuntimeError: it has failed", "right: in two lines"}
+    wait_until(lambda: expected <= set(server.log.read_text().splitlines()))
+
+
+@pytest.mark.parametrize("target", [b"/%FF", b"/query?a=%FF"])
+def test_bytes_that_are_no_text_do_not_break_the_server(server: Server, target: bytes) -> None:
+    with contextlib.closing(Connection(server.sockets.path)) as connection:
+        connection.connect()
+        connection.sock.sendall(
+            b"GET %s HTTP/1.1\r\nHost: left.test:\r\nConnection: close\r\n\r\n" % target
+        )
+        answer = b"".join(iter(lambda: connection.sock.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 404" if target == b"/%FF" else b"HTTP/1.1 200")
+
+
+def test_a_stream_ends_when_its_client_has_gone(server: Server) -> None:
+    with contextlib.closing(Connection(server.sockets.path)) as connection:
+        connection.request("GET", "/endless", headers={"Host": "left.test"})
+        connection.getresponse().read1(10)
+    wait_until(lambda: ask(server, "left.test", "/cancelled") == [True])
+
+
+def failing_pool(folder: Path) -> Path:
+    pool = write_pool(folder)
+    text = pool.read_text().replace('COLOUR = "leftish"', 'COLOUR = "x"\nenvironment.FAILS = "1"')
+    pool.write_text(text)
+    return pool
+
+
+def test_promise_3_a_lifespan_that_fails_refuses_a_deploy(tmp_path: Path, sockets: Sockets) -> None:
+    server = vhost_server(failing_pool(tmp_path), sockets)
+    assert server.process.wait(20) != 0
+    server.read_notifications()
+    assert not server.is_ready()
+    server.wait(1)
+    log = server.log.read_text()
+    assert "left: the app left can't be started: Traceback (most recent call last):" in log
+    assert "left: RuntimeError: no database" in log.splitlines()
+
+
+def test_promise_3_a_lifespan_that_fails_at_boot_takes_only_its_app_down(
+    tmp_path: Path, sockets: Sockets
+) -> None:
+    with running(failing_pool(tmp_path), sockets, SERVER_STARTER_BOOT="1"):
+        assert [get(sockets.path, f"{n}.test").status for n in NAMES] == [503, 200]
+
+
+def test_an_asgi_object_under_wsgi_is_refused_with_what_to_write(
+    tmp_path: Path, sockets: Sockets
+) -> None:
+    pool = write_pool(tmp_path)
+    pool.write_text(pool.read_text().replace('asgi = "api:app"', 'wsgi = "api:app"'))
+    said = refusal(pool, sockets)
+    assert 'api:app is not a WSGI application: it is asynchronous (asgi = "api:app")' in said
+
+
+def test_restarts_under_load_lose_no_request_of_an_asgi_app(
+    tmp_path: Path, sockets: Sockets
+) -> None:
+    pool = write_pool(tmp_path, workers=2)
+    load = load_on(sockets, "left.test")
+    restart_under_load(lambda n: vhost_server(pool, sockets, n), 4, load)
+    assert load.failures == []
+    assert len({name.split("/")[0] for name in load.seen}) == 4
