@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from .cases import CASES
 from .harness import Case, Results, missing
 
 
@@ -26,11 +25,11 @@ def results(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Results]:
     chosen = {
-        case.id
+        case.id: case
         for item in request.session.items
         if isinstance(item, pytest.Function) and hasattr(item, "callspec")
         if isinstance(case := item.callspec.params.get("case"), Case)
     }
-    one = Results(tmp_path_factory.mktemp("run"), [case for case in CASES if case.id in chosen])
+    one = Results(tmp_path_factory.mktemp("run"), chosen.values())
     yield one
     one.close()

@@ -172,7 +172,7 @@ def refused(title: str, text: str, status: int) -> dict[str, Differs]:
 
 _STARTING = "start_server (pid:<server>) starting now..."
 _PERL_PLACE = re.compile(r" at \S+ line \d+(?:, <\S+> (?:line|chunk) \d+)?\.$")
-_ALLOWED = re.compile(r" \((?:allowed|--[a-z-]+): .*\)$")
+_ALLOWED = re.compile(r" \((?:allowed|--[a-z-]+)(?:: .*)?\)$")
 _RESOLVE = re.compile(r"^(failed to resolve host:.*?): *(?:no such address|\[Errno|Name or).*$")
 
 

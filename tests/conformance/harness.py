@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from ast import literal_eval
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,7 @@ PERL_COMMAND = ["/usr/bin/perl", "/usr/bin/start_server"]
 VERSION = "0.35"
 AT_ONCE = 16  # runs; they mostly wait
 LIMIT = 20.0  # seconds for any one step; nothing takes so long unless it is broken
+SAYS = "hello"  # what a child says, when it says something
 PAUSE = 0.015  # seconds between two looks
 # Below the ports that the kernel gives out itself, so that no other socket gets one by chance.
 _PORTS = itertools.count(20000 + os.getpid() * 7 % 9000)
@@ -53,11 +54,17 @@ class Contender:
     """One of the two that are compared."""
 
     name: str
-    command: Sequence[str]
+    command: Callable[[str], list[str]]  # of a prelude
 
 
-PERL = Contender("perl", PERL_COMMAND)
-OURS = Contender("ours", command())
+def _perl(prelude: str) -> list[str]:
+    if not prelude:
+        return PERL_COMMAND
+    return [PERL_COMMAND[0], "-e", f'{prelude}; do "{PERL_COMMAND[1]}" or die $@', "--"]
+
+
+PERL = Contender("perl", _perl)
+OURS = Contender("ours", lambda prelude: command(prelude=prelude))
 
 
 class StuckError(Exception):
@@ -89,6 +96,7 @@ class Case:
     a program that runs child.py. `program` None is child.py. With `verbatim` the options are the
     whole command line. `starts` false: the script runs clients alone. `deviates` tells by note (a
     pattern as in file names) what differs; what begins with a "?" may be the same by chance.
+    `ours` are options that only ours has; `preludes` are run before a contender, in its language.
     """
 
     id: str
@@ -104,6 +112,8 @@ class Case:
     prelude: Callable[["Run"], None] | None = None
     starts: bool = True
     limit: float = LIMIT
+    ours: Sequence[str] = ()
+    preludes: Mapping[str, str] = field(default_factory=dict)
     deviates: Mapping[str, "Differs"] = field(default_factory=dict)
 
 
@@ -139,9 +149,10 @@ class Run:
         self.directory = directory
         self.notes: Notes = {}
         self.process: subprocess.Popen[bytes] | None = None
-        wanted = re.findall(r"@P(\d)@", repr((case.options, case.env, case.files, case.program)))
+        wanted = re.findall(r"@P(\d)@", repr(case))
         self._ports_wanted = max(map(int, wanted), default=0)
         self.ports: list[int] = []
+        self._sessions: list[int] = []
         self._daemon = 0  # its pid, when it has left our session
         self._pids: dict[int, str] = {}
 
@@ -176,13 +187,18 @@ class Run:
     def child(self) -> list[str]:
         return [sys.executable, "-ISE", str(CHILD), str(self.directory)]
 
+    def command(self) -> list[str]:
+        prelude = self.case.preludes.get(self.contender.name, "")
+        return self.contender.command(self.fill_in(prelude))
+
     def arguments(self) -> list[str]:
         case = self.case
         if case.verbatim:
             return [self.fill_in(word) for word in case.options]
         program = self.child() if case.program is None else list(map(self.fill_in, case.program))
         given = [f"--interval={case.interval}"] if case.interval is not None else []
-        return [*given, *map(self.fill_in, case.options), "--", *program]
+        own = case.ours if self.contender is OURS else ()
+        return [*given, *map(self.fill_in, (*case.options, *own)), "--", *program]
 
     def environment(self) -> dict[str, str]:
         base = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
@@ -192,7 +208,7 @@ class Run:
     def start(self) -> None:
         with self.path("stdout").open("ab") as out, self.path("stderr").open("ab") as err:
             self.process = subprocess.Popen(
-                [*self.contender.command, *self.arguments()],
+                [*self.command(), *self.arguments()],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -201,6 +217,7 @@ class Run:
                 start_new_session=True,
                 umask=self.case.umask,
             )
+        self._sessions.append(self.process.pid)
 
     def running(self) -> subprocess.Popen[bytes]:
         assert self.process is not None
@@ -221,6 +238,15 @@ class Run:
             if time.monotonic() > ends:
                 raise StuckError(f"waited {self.case.limit:g} s for {what}")
             time.sleep(PAUSE)
+
+    def holds_within(self, fulfilled: Callable[[], object], seconds: float) -> bool:
+        """Tell whether it comes true within so many seconds."""
+        ends = time.monotonic() + seconds
+        while not fulfilled():
+            if time.monotonic() > ends:
+                return False
+            time.sleep(PAUSE)
+        return True
 
     def sleep(self, seconds: float) -> None:
         """Give it the time to do what it should not."""
@@ -273,8 +299,12 @@ class Run:
         self.wait_until(fulfilled, "what is timed")
         return round(time.monotonic() - began)
 
+    def worker(self, number: int) -> int:
+        pid: int = self.wait_record(number)["pid"]
+        return pid
+
     def signal_worker(self, number: int, name: str) -> None:
-        os.kill(self.wait_record(number)["pid"], getattr(signal, f"SIG{name}"))
+        os.kill(self.worker(number), getattr(signal, f"SIG{name}"))
 
     def hup(self, number: int) -> None:
         """Ask for a restart, and wait until that generation runs and all older ones are gone."""
@@ -296,7 +326,7 @@ class Run:
 
     def client(self, label: str, *options: str) -> int:
         """Run start_server again, as a client of the one that runs; note its outcome."""
-        words = [*self.contender.command, *map(self.fill_in, options)]
+        words = [*self.command(), *map(self.fill_in, options)]
         process = subprocess.Popen(
             words,
             stdin=subprocess.DEVNULL,
@@ -363,8 +393,9 @@ class Run:
     def _clean_up(self) -> None:
         if self.process is None:
             return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        for session in self._sessions:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(session, signal.SIGKILL)
         if self._daemon and self.alive():
             os.killpg(os.getpgid(self._daemon), signal.SIGKILL)
         self.process.wait()
@@ -463,13 +494,15 @@ _LIST = re.compile(r"(?<=workers:)<.*")
 
 
 def _in_order(lines: Sequence[str]) -> list[str]:
-    """Sort what has no order of its own: the pids of a list, and deaths after a signal to all."""
+    """Sort what has no order: the pids of a list, deaths after a signal to all, a child's words."""
     lines = [_LIST.sub(lambda found: ",".join(sorted(found[0].split(","))), line) for line in lines]
+    said = sorted(line for line in lines if line.startswith(SAYS))
+    lines = [line for line in lines if not line.startswith(SAYS)]
     result: list[str] = []
     for is_death, found in itertools.groupby(lines, lambda line: bool(_DEATH.match(line))):
         group = list(found)
         result += sorted(group) if is_death else group
-    return result
+    return result + said
 
 
 def _without_version(lines: Sequence[str]) -> list[str]:
@@ -486,7 +519,7 @@ def serve(run: Run) -> None:
 class Results:
     """The notes of both contenders by case; the first question starts all that were chosen."""
 
-    def __init__(self, directory: Path, chosen: list[Case]) -> None:
+    def __init__(self, directory: Path, chosen: Iterable[Case]) -> None:
         self._directory = directory
         self._pool = ThreadPoolExecutor(AT_ONCE)
         self._running: dict[tuple[str, str], Future[Notes]] = {}

@@ -41,7 +41,8 @@ BY_FILES = (PID, STATUS)
 
 def _restart() -> Iterator[Case]:
     def restart(run: Run) -> None:
-        run.wait_until(run.path("status").exists, "the first generation")
+        run.wait_record()
+        run.look("first", 1)
         run.client("restart", "--restart", *BY_FILES)
         run.look("restarted", 2)
         run.wait_record(2)
@@ -51,7 +52,8 @@ def _restart() -> Iterator[Case]:
     yield Case("restart-by-files-interval-1", BY_FILES, restart, interval="1")
 
     def twice(run: Run) -> None:
-        run.wait_until(run.path("status").exists, "the first generation")
+        run.wait_record()
+        run.look("first", 1)
         run.client("restart", "--restart", *BY_FILES)
         run.client("restart again", "--restart", *BY_FILES)
         run.wait_record(3)
@@ -91,8 +93,8 @@ def _stop() -> Iterator[Case]:
         run.wait_until(run.path("pid").exists, "the pid file")
         run.wait_record()
         run.client("stop", "--stop", PID)
-        run.look("stopped")
         run.wait_end()
+        run.look("stopped")
 
     yield Case("stop-by-pid-file", [*BY_FILES, "--path=@DIR@/listen"], stop)
     yield Case("stop-sends-signal-on-term", [*BY_FILES, "--signal-on-term=USR1"], stop)
@@ -119,6 +121,7 @@ def _stop() -> Iterator[Case]:
         )
 
     def second(run: Run) -> None:
+        run.wait_record()
         run.wait_until(run.path("pid").exists, "the pid file")
         run.client("second", PID, "--interval=0", "--", "sleep", "9")
         run.look("after the second one")

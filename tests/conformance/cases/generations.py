@@ -6,7 +6,7 @@ from functools import partial
 
 from .. import deviations as by
 from ..deviations import refused
-from ..harness import Case, Differs, Plan, Run
+from ..harness import SAYS, Case, Differs, Plan, Run
 
 TERM, KILL, USR1, HUP = signal.SIGTERM, signal.SIGKILL, signal.SIGUSR1, signal.SIGHUP
 ENDS = {
@@ -314,7 +314,7 @@ def _programs() -> Iterator[Case]:
     )
     yield Case("program-of-many-words-is-no-shell", program=["@RUN@", ";", "touch", "x", "&&", "a"])
     yield Case("program-alone-is-no-shell", program=["@RUN@"])
-    yield Case("child-says-something", plan={0: {"say": "hello"}})
+    yield Case("child-says-something", plan={0: {"say": SAYS}})
     yield Case(
         "pipe-is-ignored-in-the-child",
         script=_sees,
@@ -346,15 +346,16 @@ def _deviating() -> Iterator[Case]:
     yield Case("ready-is-heard", [STATUS], _takes, plan=ready, interval="2", deviates=taken)
 
     def restarted(run: Run) -> None:
-        run.wait_record()
+        run.look("first", 1)
         run.hup(2)
         run.end()
 
     yield Case(
         "ready-needs-no-delay",
-        ["--enable-auto-restart"],
+        [STATUS, "--enable-auto-restart"],
         restarted,
         plan=ready,
+        interval="1",
         deviates={"messages": Differs(by.READY, "killing old workers")},
     )
 

@@ -3,16 +3,16 @@
 from collections.abc import Iterator
 
 from .. import deviations as by
-from ..harness import Case, Differs, Run, serve
+from ..harness import SAYS, Case, Differs, Run, serve
 
 LOG = "--log-file=@DIR@/log"
-SAYS = {0: {"say": "hello"}}
+TALKS = {0: {"say": SAYS}}
 
 
 def cases() -> Iterator[Case]:
-    yield Case("log-file", [LOG], plan=SAYS)
-    yield Case("log-file-is-appended-to", [LOG], plan=SAYS, files={"log": "before\n"})
-    yield Case("log-file-relative", ["--log-file=log"], plan=SAYS)
+    yield Case("log-file", [LOG], plan=TALKS)
+    yield Case("log-file-is-appended-to", [LOG], plan=TALKS, files={"log": "before\n"})
+    yield Case("log-file-relative", ["--log-file=log"], plan=TALKS)
     yield Case("log-file-in-no-directory", ["--log-file=@DIR@/none/log", "--path=@DIR@/listen"])
     yield Case("log-file-is-a-directory", ["--log-file=@DIR@/work"], files={"work/x": ""})
     left_over = {
@@ -21,9 +21,9 @@ def cases() -> Iterator[Case]:
         "log": Differs(by.CHECKED, "nothing"),
     }
     yield Case("log-file-and-a-port-that-is-wrong", [LOG, "--port=x"], deviates=left_over)
-    yield Case("log-file-over-a-restart", [LOG, "--status-file=@DIR@/status"], _restart, plan=SAYS)
+    yield Case("log-file-over-a-restart", [LOG, "--status-file=@DIR@/status"], _restart, plan=TALKS)
     for name, form in (("pipe", "|cat >> @DIR@/log"), ("pipe-spaces", "  |  cat >> @DIR@/log")):
-        yield Case(f"log-file-{name}", [f"--log-file={form}"], _piped, plan=SAYS)
+        yield Case(f"log-file-{name}", [f"--log-file={form}"], _piped, plan=TALKS)
     yield from _daemonized()
 
 
@@ -48,7 +48,7 @@ def _daemonized() -> Iterator[Case]:
         ("keeps-the-directory", ["--path=listen"]),
         ("and-stdin-as-listener", ["--port=@P1@=0"]),
     ):
-        yield Case(f"daemonize-{name}", [*options, *more], daemon, plan=SAYS, deviates=pid)
+        yield Case(f"daemonize-{name}", [*options, *more], daemon, plan=TALKS, deviates=pid)
     yield Case(
         "daemonize-refused-before-it-forks",
         [*options, "--port=x"],

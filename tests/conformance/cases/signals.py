@@ -51,6 +51,7 @@ def _stops(sent: str) -> Iterator[Case]:
     files = ["--path=@DIR@/listen", "--pid-file=@DIR@/pid", STATUS]
 
     def serving(run: Run) -> None:
+        run.wait_record()  # a signal before its exec is lost on Perl's
         run.wait_until(run.path("status").exists, "the first generation")
         run.look("serving")
         run.end(sent)
