@@ -9,9 +9,10 @@ short_description: Start, restart or gracefully reload pools, only where it is n
 version_added: 0.1.0
 description:
   - Each pool's units leave digests of what they were started from in C(/run/kechi-NAME).
-  - A pool whose super-daemon was started from other unit files or code is restarted (systemd keeps
-    the listening sockets); one whose apps, requirements or environment differ gets a new
-    generation; limits are handed to the kernel as they are, and restart nothing.
+  - A pool whose super-daemon was started from other unit files is restarted (systemd keeps the
+    listening sockets); one whose super-daemon has other code is upgraded in place, and keeps its
+    generation; one whose apps, requirements or environment differ gets a new generation; limits are
+    handed to the kernel as they are, and restart nothing.
   - What is compared is the state, not what this run changed, so that a run after an interrupted one
     finishes its work.
 options:
@@ -27,6 +28,11 @@ options:
         required: true
       unit_paths:
         description: A change in these needs a new super-daemon.
+        type: list
+        elements: path
+        required: true
+      daemon_paths:
+        description: A change in these needs a new version of the super-daemon, in its place.
         type: list
         elements: path
         required: true
@@ -52,7 +58,8 @@ EXAMPLES = """
   kechi.vps.pool_state:
     pools:
       - name: main
-        unit_paths: [/etc/systemd/system/kechi@.service, /usr/local/lib/kechi/current]
+        unit_paths: [/etc/systemd/system/kechi@.service]
+        daemon_paths: [/usr/local/lib/kechi/current]
         generation_paths: [/etc/kechi/pools/main.toml, /srv/www/blog/current]
         limits_paths: ["/etc/systemd/system/kechi@main.service.d/limits.conf"]
 """
@@ -71,7 +78,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-KINDS = ("unit", "generation", "limits")
+KINDS = ("unit", "daemon", "generation", "limits")
 LIMITS = ("MemoryMax", "MemoryHigh")
 SHOWN = (
     "ActiveState",
@@ -123,6 +130,8 @@ def needed(service: dict[str, str], socket: dict[str, str], running: dict[str, s
         return [*steps, "start"]
     if running["unit"] != wanted["unit"]:
         return [*steps, "restart"]
+    if running["daemon"] != wanted["daemon"]:
+        steps.append("upgrade")
     if running["limits"] != wanted["limits"]:
         steps.append("limits")
     if running["generation"] != wanted["generation"]:
@@ -160,13 +169,18 @@ class Pools:
             self._systemctl(name, "enable", service, socket)
         elif step == "reload":
             self._systemctl(name, "reload", service)
+        elif step == "upgrade":
+            self._run(
+                name, "/usr/local/bin/start_server", "--upgrade",
+                f"--control-socket=/run/kechi-{name}/control",
+            )  # fmt: skip
+            self._made_of(name, "daemon")
         elif step == "limits":
             # systemd 257 leaves a running unit's cgroup alone in a daemon-reload
             shown = self.show(service)
             limits = [f"{limit}={shown[limit]}" for limit in LIMITS]
             self._systemctl(name, "set-property", "--runtime", service, *limits)
-            made_of = Path(f"/etc/kechi/pools/{name}.limits").read_text()
-            Path(f"/run/kechi-{name}/{name}.limits").write_text(made_of)
+            self._made_of(name, "limits")
         else:
             self._systemctl(name, "start", socket)
             self._systemctl(name, "restart", "--no-block", service)
@@ -185,10 +199,19 @@ class Pools:
         if found["ActiveState"] != "active":
             self._fail(name, f"it is {found['ActiveState']} ({found['SubState']})")
 
+    @staticmethod
+    def _made_of(name: str, kind: str) -> None:
+        """Note what the running unit is made of from now on."""
+        digest_ = Path(f"/etc/kechi/pools/{name}.{kind}").read_text()
+        Path(f"/run/kechi-{name}/{name}.{kind}").write_text(digest_)
+
     def _systemctl(self, name: str, *command: str) -> None:
-        rc, out, err = self.module.run_command(["systemctl", *command])
+        self._run(name, "systemctl", *command)
+
+    def _run(self, name: str, *command: str) -> None:
+        rc, out, err = self.module.run_command([*command])
         if rc:
-            self._fail(name, f"systemctl {' '.join(command)}: {(err or out).strip()}")
+            self._fail(name, f"{' '.join(command)}: {(err or out).strip()}")
 
     def _fail(self, name: str, why: str) -> None:
         """End with the journal of the pool: what its apps said is the reason."""
@@ -210,6 +233,7 @@ def main() -> None:
                 "options": {
                     "name": {"type": "str", "required": True},
                     "unit_paths": {"type": "list", "elements": "path", "required": True},
+                    "daemon_paths": {"type": "list", "elements": "path", "required": True},
                     "generation_paths": {"type": "list", "elements": "path", "required": True},
                     "limits_paths": {"type": "list", "elements": "path", "required": True},
                 },

@@ -11,8 +11,9 @@ from ..plugin_utils.settings import Spec
 
 REQUIREMENTS = "requirements.txt"
 VIRTUALENV_MARK = "kechi-requirements.digest"  # the module `virtualenvs` writes it
+SERVERS = "/usr/local/lib/kechi/current"  # the code of start_server and vhost_server
 CHECK_POOL_FILE = (
-    '/usr/bin/python3 -c \'import sys; sys.path.insert(0, "/usr/local/lib/kechi/current");'
+    f'/usr/bin/python3 -c \'import sys; sys.path.insert(0, "{SERVERS}");'
     " from supervisor_py.vhost import pool; pool.read(sys.argv[1])' %s"
 )
 
@@ -117,15 +118,15 @@ def _state(pool: Pool) -> dict[str, Any]:
     own = [] if pool["command"] else [
         f"/etc/kechi/pools/{name}.toml",
         f"{POOLS_ROOT}/{name}/venv/{VIRTUALENV_MARK}",
+        SERVERS,
     ]  # fmt: skip
     return {
         "name": name,
         "unit_paths": [
             "/etc/systemd/system/kechi@.service",
             f"/etc/systemd/system/kechi@{name}.service.d/pool.conf",
-            "/usr/local/bin/start_server",
-            "/usr/local/lib/kechi/current",
         ],
+        "daemon_paths": ["/usr/local/bin/start_server", SERVERS],
         "generation_paths": ["/etc/kechi/env", *own, *code],
         "limits_paths": [f"/etc/systemd/system/kechi@{name}.service.d/limits.conf"],
     }

@@ -10,7 +10,7 @@ from ansible_collections.kechi.vps.plugins.plugin_utils import trees
 
 MB = 1024 * 1024
 SETTLED = {"ActiveState": "active", "UnitFileState": "enabled", "NeedDaemonReload": "no"}
-SAME = {"unit": "u", "generation": "g", "limits": "l"}
+SAME = {"unit": "u", "daemon": "d", "generation": "g", "limits": "l"}
 
 
 @pytest.mark.parametrize(
@@ -22,12 +22,13 @@ SAME = {"unit": "u", "generation": "g", "limits": "l"}
         ({}, {}, {**SAME, "generation": "old"}, ["reload"]),
         ({}, {}, {**SAME, "limits": "old"}, ["limits"]),
         ({}, {}, {**SAME, "limits": "old", "generation": "old"}, ["limits", "reload"]),
-        ({}, {}, {"unit": "old", "generation": "old", "limits": "old"}, ["restart"]),
+        ({}, {}, {**SAME, "daemon": "old", "generation": "old"}, ["upgrade", "reload"]),
+        ({}, {}, dict.fromkeys(SAME, "old"), ["restart"]),
         ({"NeedDaemonReload": "yes"}, {}, {**SAME, "unit": "old"}, ["daemon-reload", "restart"]),
         (
             {"ActiveState": "inactive", "UnitFileState": ""},
             {"ActiveState": "inactive", "UnitFileState": ""},
-            {"unit": "", "generation": "", "limits": ""},
+            dict.fromkeys(SAME, ""),
             ["enable", "start"],
         ),
         ({"ActiveState": "failed"}, {}, SAME, ["start"]),

@@ -158,6 +158,7 @@ def test_the_plan_fills_defaults_and_names_every_file_a_generation_is_made_of(lo
         "/etc/kechi/env",
         "/etc/kechi/pools/main.toml",
         "/srv/kechi/main/venv/kechi-requirements.digest",
+        "/usr/local/lib/kechi/current",
         "/srv/www/blog/current",
         "/srv/www/motd/current",
     ]
