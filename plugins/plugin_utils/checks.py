@@ -45,6 +45,11 @@ def supervisor(values: Values, _machine: Machine) -> Iterator[str]:
     yield from _at_least(values, "supervisor_kill_old_delay_seconds", 0, "seconds")
     yield from _at_least(values, "supervisor_auto_restart_interval_seconds", 1, "seconds")
     yield from _at_least(values, "supervisor_readiness_timeout_seconds", 1, "seconds")
+    yield from _at_least(values, "supervisor_min_restart_interval_seconds", 0, "seconds")
+    yield from _at_least(values, "supervisor_memory_wait_seconds", 0, "seconds (0: don't look)")
+    if not 0 <= int(values["supervisor_shared_floor_percent"]) <= 99:  # noqa: PLR2004
+        name = "supervisor_shared_floor_percent"
+        yield problem(name, values[name], "is outside 0 to 99")
     yield from _at_least(values, "supervisor_grace_seconds", 1, "seconds")
 
 
