@@ -1,0 +1,3 @@
+import config
+
+NAME = config.NAME
