@@ -219,8 +219,8 @@ def main() -> None:
     for one in measured:
         print(f"- {one.peer.name}: {one.peer.restart_is}")
     print(
-        "\ngunicorn's memory is its arbiter's, with what that shares with its worker; its start is to "
-        f"the worker's import.\nTook {time.monotonic() - began:.0f} s."
+        "\ngunicorn's memory is its arbiter's, with what that shares with its worker; its start is "
+        f"to the worker's import.\nTook {time.monotonic() - began:.0f} s."
     )
 
 
