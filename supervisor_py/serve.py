@@ -95,16 +95,15 @@ def _serve(start: _Start, typed: Typed | None) -> int:
         opened = listeners.resume(start.handed.sockets)
     else:
         opened = listeners.open_all(start.chosen, start.inherited, lambda: caught.stop)
+    pid_file = None
     try:
         pid_file = _pid_file(start)
-        try:
-            held = Held(caught, pid_file, _control(start), start.variables)
-            return _run(start, opened, held, typed)
-        finally:
-            if pid_file:
-                _remove(pid_file)
+        held = Held(caught, pid_file, _control(start), start.variables)
+        return _run(start, opened, held, typed)
     finally:
         fdstore.forget(start.notifier, opened.remove())
+        if pid_file:
+            _remove(pid_file)  # last: who waits for it, as --stop does, finds nothing of us
 
 
 def _pid_file(start: _Start) -> PidFile | None:
@@ -144,7 +143,12 @@ def _daemon(start: _Start, opened: Listeners, held: Held) -> SuperDaemon:
 
 
 def _run(start: _Start, opened: Listeners, held: Held, typed: Typed | None) -> int:
-    daemon = _daemon(start, opened, held)
+    try:
+        daemon = _daemon(start, opened, held)
+    except BaseException:
+        if held.control:
+            held.control.remove()
+        raise
     try:
         if start.account:
             _become(start.account, start.chosen, opened)
@@ -163,8 +167,8 @@ def _run(start: _Start, opened: Listeners, held: Held, typed: Typed | None) -> i
 def _given_variables() -> dict[str, str]:
     """Return the environment that we were started with."""
     variables = dict(os.environ)
-    given = orphans.environment(os.getpid())
-    if not any(item.startswith(b"LC_CTYPE=") for item in given):
+    given = list(filter(None, orphans.environment(os.getpid())))
+    if given and not any(item.startswith(b"LC_CTYPE=") for item in given):
         variables.pop("LC_CTYPE", None)  # Python's own, where the locale is C (PEP 538)
     return variables
 

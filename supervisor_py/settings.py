@@ -147,7 +147,7 @@ class _Reader:
     def signal(self, name: str) -> Signal | None:
         text = self._parsed.text(name)
         with self.wrong:
-            return None if text is None else signals.parse(text, f"--{name}")
+            return signals.parse(text, f"--{name}") if text else None
         return None
 
     def signal_or_term(self, name: str) -> Signal:

@@ -39,6 +39,11 @@ def test_signals_are_taken_as_perls_kill_takes_them(text: str, name: str, number
     assert (signal.name, signal.number) == (name, number)
 
 
+def test_an_empty_signal_is_the_default_as_in_perl() -> None:
+    parsed = options.parse(settings.OPTIONS, ["--signal-on-hup", "", "prog"])
+    assert settings.from_options(parsed).policy.signal_on_hup.name == "TERM"
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .harness import LIMIT, Server, command, free_port
+from .harness import LIMIT, Server, command, free_port, wait_until
 
 _PROGRAM = ("--", "sleep", "60")
 
@@ -203,3 +203,35 @@ def test_the_pid_file_of_another_server_stays_and_no_socket_is_left(server: Serv
     assert not server.path.exists()
     assert server.pid_file.read_text() == held
     assert stat.S_ISSOCK(server.control.stat().st_mode)
+
+
+def test_what_was_made_is_removed_when_a_later_step_fails(server: Server) -> None:
+    prelude = (
+        "import supervisor_py.serve\n"
+        "class Work:\n"
+        "    def __init__(self, *values): raise OSError(24, 'Too many open files')\n"
+        "supervisor_py.serve.Work = Work"
+    )
+    server.start(f"--path={server.path}", prelude=prelude)
+    assert server.wait() == 1
+    for file in (server.path, server.control, server.pid_file):
+        assert not file.exists()
+
+
+def test_a_locale_that_python_has_made_up_is_not_handed_on(server: Server) -> None:
+    bare = {
+        name: value for name, value in os.environ.items() if name[:3] != "LC_" and name != "LANG"
+    }
+    out = server.directory / "out"
+    for given in ({}, {"LC_CTYPE": "C.UTF-8"}):
+        process = subprocess.Popen(
+            [*command(), "--", "/bin/sh", "-c", f"env >{out}; exec sleep 60"],
+            stderr=subprocess.DEVNULL,
+            env={**bare, "LANG": "C", **given},
+        )
+        wait_until(lambda: out.exists() and "LANG=C" in out.read_text(), "it runs")
+        found = [line for line in out.read_text().splitlines() if line.startswith("LC_CTYPE")]
+        process.terminate()
+        assert process.wait(LIMIT) == 0
+        assert found == [f"{name}={value}" for name, value in given.items()]
+        out.unlink()
