@@ -2,37 +2,56 @@
 
 import io
 import sys
+import threading
 from typing import IO, TextIO
 
 from . import context
+from .context import AppContext
+
+
+class _Unfinished(threading.local):
+    """What a thread has written of a line, and for which app."""
+
+    app: AppContext | None = None
+    text = ""
 
 
 class AppPrefixed(io.TextIOBase, TextIO):
-    """A text stream that says whose each line is; lines of the server itself go through as is."""
+    """A text stream that says whose each line is; lines of the server itself go through as is.
+
+    An app's line is written when it is whole, in one write: threads of two apps that each write a
+    line bit by bit, as print() does, don't mix.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
         self._stream = stream
-        self._at_line_start = True
+        self._thread = _Unfinished()
 
     def write(self, text: str) -> int:
-        """Write text, in one write to the stream, so that lines of threads don't mix."""
+        """Write the lines that are whole by now."""
         app = context.current()
-        prefixed = text
-        if app is not None and text:
-            body = text.removesuffix("\n")
-            end = text[len(body) :]
-            prefixed = body.replace("\n", f"\n{app.name}: ") + end
-            if self._at_line_start:
-                prefixed = f"{app.name}: {prefixed}"
-        if text:
-            self._at_line_start = text.endswith("\n")
-        self._stream.write(prefixed)
+        if self._thread.app is not app:
+            self._finish()
+        if app is None:
+            self._stream.write(text)
+            return len(text)
+        lines = (self._thread.text + text).split("\n")
+        self._thread.app, self._thread.text = app, lines.pop()
+        if lines:
+            self._stream.write("".join(f"{app.name}: {line}\n" for line in lines))
         return len(text)
 
     def flush(self) -> None:
-        """Flush the stream."""
+        """Flush the stream, with what the calling thread has of a line."""
+        self._finish()
         self._stream.flush()
+
+    def _finish(self) -> None:
+        app, text = self._thread.app, self._thread.text
+        self._thread.app, self._thread.text = None, ""
+        if app is not None and text:
+            self._stream.write(f"{app.name}: {text}\n")
 
     def fileno(self) -> int:
         """Return the stream's descriptor."""

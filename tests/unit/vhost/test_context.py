@@ -107,7 +107,8 @@ def test_a_thread_of_an_app_works_for_it_and_in_its_directory(
     [
         (["one\n"], "blog: one\n"),
         (["one\ntwo\n"], "blog: one\nblog: two\n"),
-        (["one", " more", "\n", "two"], "blog: one more\nblog: two"),
+        (["one", " more", "\n", "two"], "blog: one more\nblog: two\n"),
+        (["one\n\ntwo"], "blog: one\nblog: \nblog: two\n"),
         (["\n"], "blog: \n"),
         ([""], ""),
     ],
@@ -119,7 +120,39 @@ def test_each_error_line_of_an_app_begins_with_its_name(
     prefixed = errors.AppPrefixed(stream)
     in_app(blog)
     assert [prefixed.write(text) for text in writes] == [len(text) for text in writes]
+    prefixed.flush()
     assert stream.getvalue() == expected
+
+
+def test_lines_that_threads_of_two_apps_write_bit_by_bit_do_not_mix(
+    blog: AppContext, tmp_path: Path
+) -> None:
+    stream = io.StringIO()
+    prefixed = errors.AppPrefixed(stream)
+    turns = [threading.Barrier(2) for _ in range(3)]
+
+    def write(name: str) -> None:
+        in_app(AppContext(name, tmp_path, -1, {}))
+        for turn, text in zip(turns, ("a", "b", "\n"), strict=True):
+            turn.wait(10)
+            prefixed.write(text)
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in ("one", "two")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(stream.getvalue().splitlines()) == ["one: ab", "two: ab"]
+
+
+def test_what_an_app_leaves_of_a_line_is_not_the_next_ones(blog: AppContext) -> None:
+    stream = io.StringIO()
+    prefixed = errors.AppPrefixed(stream)
+    in_app(blog)
+    prefixed.write("unfinished")
+    context.leave()
+    prefixed.write("the server's\n")
+    assert stream.getvalue() == "blog: unfinished\nthe server's\n"
 
 
 def test_error_lines_of_the_server_are_left_alone() -> None:
