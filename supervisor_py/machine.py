@@ -37,6 +37,8 @@ def step(state: State, event: Event, now: float) -> tuple[State, tuple[Action, .
     scratch = _Step(state, now)
     scratch.take(event)
     scratch.settle()
+    if isinstance(event, events.Tick):
+        scratch.take_leave()
     return scratch.state, tuple(scratch.actions)
 
 
@@ -355,18 +357,26 @@ class _Step:
 
     def _advance_upgrade(self) -> bool:
         """Upgrade between restarts: a generation that is starting is not handed over."""
-        upgrade, restart = self.state.upgrade, self.state.restart
-        if upgrade is None or (restart and (restart.candidate or restart.measuring)):
+        upgrade = self.state.upgrade
+        if upgrade is None or self._is_starting():
             return False
         if upgrade.stage == "asked":
             self._set(upgrade=upgrade.but(stage="checking"))
             self._do(events.CheckUpgrade())
             return True
-        if upgrade.stage == "checked":
+        return False
+
+    def take_leave(self) -> None:
+        """Become the new version, at the end of all that has happened: the rest would be lost."""
+        upgrade = self.state.upgrade
+        if upgrade and upgrade.stage == "checked" and not self._is_starting():
             self._set(upgrade=upgrade.but(stage="replacing"))
             self._do(events.Replace())
-            return True
-        return False
+
+    def _is_starting(self) -> bool:
+        """Tell whether a restart is at a point that is not handed over."""
+        restart = self.state.restart
+        return restart is not None and (bool(restart.candidate) or restart.measuring)
 
     def _phase_over(self, one: Generation) -> None:
         policy = self.state.policy
@@ -455,7 +465,6 @@ class _Step:
         one = self._replace(one.but(ready=self.now))
         self._set(trouble="")
         restart = self.state.restart
-        self._do(events.Measure(one.number))
         self._count(restart.reason if restart else model.BOOT)
         self._tell(f"generation {one.number} serves (pid {one.pid})")
         if not self.state.announced:
@@ -473,6 +482,7 @@ class _Step:
         if old and delay > 0:
             self._say(f"sleeping {delay:g} secs before killing old workers")
             self._tell(f"waiting {delay:g} seconds before generation {old.number} is ended")
+        self._do(events.Measure(one.number))  # last: it takes some milliseconds
 
     def _attempt_failed(self, one: Generation, why: str) -> None:
         """Let the restart begin again after a back-off; those who wait for it learn why."""
