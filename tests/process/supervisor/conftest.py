@@ -3,12 +3,20 @@ from pathlib import Path
 
 import pytest
 
-from .harness import Server
+from .harness import Activated, Server
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     """A start_server that can be started, and is gone after the test."""
     one = Server(tmp_path)
+    yield one
+    one.clean_up()
+
+
+@pytest.fixture
+def activated(tmp_path: Path) -> Iterator[Activated]:
+    """A start_server that is started as systemd does it, and is gone after the test."""
+    one = Activated(tmp_path)
     yield one
     one.clean_up()

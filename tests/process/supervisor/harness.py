@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +167,25 @@ class Server:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+
+
+class Activated(Server):
+    """A server that is started as systemd starts one, with listening sockets from fd 3 on."""
+
+    def activate(
+        self, sockets: Sequence[socket.socket], names: str, *options: str, **env: str
+    ) -> None:
+        held = [os.dup(one.fileno()) for one in sockets]
+        high = [os.dup2(fd, 100 + at) for at, fd in enumerate(held)]
+        moves = "; ".join(f"os.dup2({fd}, {3 + at}); os.close({fd})" for at, fd in enumerate(high))
+        prelude = (
+            f"import os\nif 'LISTEN_PID' not in os.environ:\n    {moves}\n"
+            f"    os.environ['LISTEN_PID'] = os.environ.pop('WRONG_PID', str(os.getpid()))\n"
+        )
+        variables = {"LISTEN_FDS": str(len(sockets)), "LISTEN_FDNAMES": names, **env}
+        self.start(*options, prelude=prelude, env=variables, pass_fds=high)
+        for fd in [*held, *high]:
+            os.close(fd)
 
 
 def connect(address: str | int, timeout: float = LIMIT) -> socket.socket:

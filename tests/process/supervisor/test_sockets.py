@@ -5,38 +5,13 @@ import signal
 import socket
 import stat
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from supervisor_py import handoff
 
-from .harness import LIMIT, Server, connect, free_port, wait_until
-
-
-class Activated(Server):
-    """A server that is started as systemd starts one, with listening sockets from fd 3 on."""
-
-    def activate(self, sockets: list[socket.socket], names: str, *options: str, **env: str) -> None:
-        held = [os.dup(one.fileno()) for one in sockets]
-        high = [os.dup2(fd, 100 + at) for at, fd in enumerate(held)]
-        moves = "; ".join(f"os.dup2({fd}, {3 + at})" for at, fd in enumerate(high))
-        prelude = (
-            f"import os\nif 'LISTEN_PID' not in os.environ:\n    {moves}\n"
-            f"    os.environ['LISTEN_PID'] = os.environ.pop('WRONG_PID', str(os.getpid()))\n"
-        )
-        variables = {"LISTEN_FDS": str(len(sockets)), "LISTEN_FDNAMES": names, **env}
-        self.start(*options, prelude=prelude, env=variables, pass_fds=high)
-        for fd in [*held, *high]:
-            os.close(fd)
-
-
-@pytest.fixture
-def activated(tmp_path: Path) -> Iterator[Activated]:
-    one = Activated(tmp_path)
-    yield one
-    one.clean_up()
+from .harness import LIMIT, Activated, Server, connect, free_port, wait_until
 
 
 def _listener(path: Path) -> socket.socket:
