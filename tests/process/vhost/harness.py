@@ -22,6 +22,11 @@ COMMAND = [
     "-c",
     "import sys; from supervisor_py.vhost.cli import main; sys.exit(main())",
 ]
+START_SERVER = [
+    sys.executable,
+    "-c",
+    "import sys; from supervisor_py.cli import main; sys.exit(main())",
+]
 START_SECONDS = 20.0
 
 
@@ -187,6 +192,27 @@ def vhost_server(
     pool: Path, sockets: Sockets, generation: int = 1, variables: dict[str, str] | None = None
 ) -> Server:
     return Server([*COMMAND, pool], sockets, generation, variables=variables)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+@contextlib.contextmanager
+def start_server(
+    port: int, folder: Path, *command: str, options: Sequence[str] = ()
+) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        [*START_SERVER, f"--port={port}", *options, "--", *command],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        assert process.wait(40) == 0
 
 
 @contextlib.contextmanager

@@ -1,12 +1,23 @@
 """One app that can't be loaded: refused at a deploy, alone with its 503 at boot, and --check."""
 
+import contextlib
+import http.client
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from .harness import COMMAND, Sockets, get, running
+from .harness import (
+    COMMAND,
+    START_SERVER,
+    Sockets,
+    free_port,
+    get,
+    running,
+    start_server,
+    wait_until,
+)
 from .test_start import ENVIRONMENT, GOOD_APP, pool_of, refusal
 
 BROKEN = {
@@ -73,6 +84,38 @@ def test_a_broken_pool_file_is_refused_at_boot_too(tmp_path: Path, sockets: Sock
     pool.write_text(pool.read_text().replace("workers = 1", "workers = 0"))
     said = refusal(pool, sockets, SERVER_STARTER_BOOT="1")
     assert "pool.workers: 0 is not" in said
+
+
+def test_promise_3_under_start_server_boot_deploy_and_restart(tmp_path: Path) -> None:
+    pool = pool_of(tmp_path, fine=GOOD_APP, bad=BROKEN["raises"])
+    port = free_port()
+    files = [f"--control-socket={tmp_path}/control"]
+
+    def statuses() -> list[int]:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return [get(port, f"{name}.test").status for name in ("fine", "bad")]
+        return []
+
+    def restart() -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [*START_SERVER, "--restart", *files],
+            env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    with start_server(port, tmp_path, *COMMAND, str(pool), options=files):
+        wait_until(lambda: statuses() == [200, 503])
+        refused = restart()
+        assert refused.returncode != 0
+        told = refused.stdout + refused.stderr
+        assert "the app bad can't be loaded: " in told
+        assert "KeyError: 'no setting'" in told
+        assert statuses() == [200, 503]
+        (tmp_path / "bad" / "wsgi_bad.py").write_text(GOOD_APP)
+        assert restart().returncode == 0
+        assert statuses() == [200, 200]
+        (tmp_path / "bad" / "wsgi_bad.py").write_text(BROKEN["misspelt"])
+        assert restart().returncode != 0
+        assert statuses() == [200, 200]
 
 
 def check(pool: Path) -> "subprocess.CompletedProcess[str]":

@@ -3,14 +3,11 @@
 import contextlib
 import html
 import http.client
-import os
 import re
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 import urllib.parse
@@ -19,40 +16,16 @@ from pathlib import Path
 
 import pytest
 
-from .harness import COMMAND, EXAMPLES, ROOT, Connection, get, wait_until
+from .harness import COMMAND, EXAMPLES, Connection, free_port, get, start_server, wait_until
 
 BLOG = "blog.localhost"
 MOTD = "motd.localhost"
-START_SERVER = [
-    sys.executable,
-    "-c",
-    "import sys; from supervisor_py.cli import main; sys.exit(main())",
-]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 def answers(port: int, host: str, generation: str) -> bool:
     with contextlib.suppress(OSError, http.client.HTTPException):
         return get(port, host, "/healthz").headers["X-Generation"] == generation
     return False
-
-
-@contextlib.contextmanager
-def start_server(port: int, folder: Path, *command: str) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(
-        [*START_SERVER, f"--port={port}", "--", *command],
-        cwd=folder,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
-    )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        assert process.wait(40) == 0
 
 
 @pytest.fixture(scope="module")
