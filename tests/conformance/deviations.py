@@ -14,13 +14,14 @@ from .harness import Case, Differs, Notes
 
 @dataclass(frozen=True)
 class Deviation:
-    """One row of the table.
+    """One row of the table: what, how it is here (there, where it isn't plain), and why.
 
     `lines` are patterns of whole messages that only ours has, `perl_lines` that only Perl's has,
     `variables` names in workers' environments that only ours sets.
     """
 
     title: str
+    how: str
     why: str
     lines: tuple[str, ...] = ()
     perl_lines: tuple[str, ...] = ()
@@ -37,8 +38,8 @@ HELP = "--help"
 # What workers get
 SYSTEMD = "LISTEN_FDS, NOTIFY_SOCKET"
 BOOT = "SERVER_STARTER_BOOT"
-RELAY = "workers' stderr"
-INTERVAL_SEEN = "AUTO_RESTART_INTERVAL, unset"
+RELAY = "stderr of workers"
+INTERVAL_SEEN = "AUTO_RESTART_INTERVAL that is unset"
 # The command line
 STATUS = "--status"
 POSIX = "POSIXLY_CORRECT"
@@ -46,8 +47,8 @@ CHECKED = "wrong values"
 DAEMON_PID = "--daemonize"
 NEGATIVE = "numbers below 0"
 SIGNALS = "signal names"
-PROGRAM = "a program or directory that is missing"
-LEFT_OVER = "exit status of a wrong port"
+PROGRAM = "a program or directory that isn't there"
+LEFT_OVER = "the exit status of a wrong --port"
 # Sockets
 PORT_RANGE = "ports above 65535"
 SAME_FD = "=FD"
@@ -56,18 +57,18 @@ LONG_PATH = "a --path that is too long"
 # The envdir
 NUMBERS = "numbers in variables"
 DELETED = "a file deleted from the envdir"
-REDIRECT = "ENVDIR within the envdir"
-OWN = "SERVER_STARTER_* in the envdir"
-EQUALS = "= in an envdir file's name"
+REDIRECT = "ENVDIR in the envdir"
+OWN = "SERVER_STARTER_PORT and _GENERATION in the envdir"
+EQUALS = "files with a = in the name in the envdir"
 FIFO = "a FIFO in the envdir"
 SWITCHED_ON = "timed restarts switched on in the envdir"
 # Generations
 READY = "READY=1"
 BACK_OFF = "failed starts"
-AT_ONCE = "a stop"
+AT_ONCE = "stops"
 ONE_AT_A_TIME = "restarts asked for in a restart"
-DEATHS = "deaths in a restart"
-EXEC = "a program that can't be run"
+DEATHS = "deaths of workers"
+EXEC = "a program that vanishes"
 USR1 = "USR1, USR2"
 # Files and clients
 HELD = "a pid that no server holds"
@@ -76,86 +77,180 @@ SECOND = "a second server with the same pid file"
 DEVIATIONS = {
     one.title: one
     for one in (
-        Deviation(REASON, "`what: reason`, without the file and line of a Perl program"),
-        Deviation(ALLOWED, "a wrong value is named with what is right"),
+        # Generations
+        Deviation(
+            READY,
+            "a worker that says it serves at once, without --interval and without the 5 s that "
+            "KILL_OLD_DELAY is by default with timed restarts",
+            "nobody has to guess how long a start takes",
+        ),
+        Deviation(
+            BACK_OFF,
+            "tried again 1, 1.5, 2.25 … intervals after the last start, 30 s at most",
+            "a program that can't start must not eat the machine",
+            lines=(r"trying again in \d+\.\d secs",),
+        ),
+        Deviation(
+            ONE_AT_A_TIME,
+            "fold into one more, which begins when the old generation is gone; a timed one waits "
+            "too, and is never forced",
+            "generations that don't end would pile up until the memory is full",
+            lines=(r"restart asked by HUP during a restart: one more will follow",),
+        ),
+        Deviation(
+            AT_ONCE,
+            "TERM and INT are acted on in restarts and in KILL_OLD_DELAY, too; after --grace, KILL",
+            "a service that doesn't stop holds a reboot up",
+        ),
+        Deviation(
+            DEATHS,
+            "noticed at once, not when the delay or the interval is over",
+            "nothing serves meanwhile",
+        ),
+        Deviation(
+            USR1,
+            "reopen the log, and upgrade; Perl's dies of them, and its workers live on",
+            "nobody could rely on them",
+        ),
+        # The command line
+        Deviation(
+            CHECKED,
+            "all of them are found before the log is opened, a socket made, or `starting now` said",
+            "a start that fails should leave no trace",
+        ),
+        Deviation(
+            PROGRAM,
+            "refused with the errno as exit status; Perl's tries it for ever",
+            "a typing error is not a failed start",
+        ),
+        Deviation(
+            SIGNALS, "a wrong one is refused; Perl's dies of it at the first HUP", "it can be known"
+        ),
+        Deviation(NEGATIVE, "refused", "no time and no queue is below 0"),
+        Deviation(
+            STATUS,
+            "an option of its own; with a value, `--status=F`, it is short for --status-file still",
+            "what a server does should be easy to ask",
+        ),
+        Deviation(
+            POSIX,
+            "not heeded",
+            "how a service reads its options should not hang on a variable meant for others",
+        ),
+        Deviation(
+            CONTROL, "named in the message about what --restart needs", "it is the better way"
+        ),
+        Deviation(HELP, "another text", "it has other options"),
+        Deviation(
+            LEFT_OVER, "always 255; Perl's ends with the errno that was left over", "it is luck"
+        ),
+        Deviation(
+            DAEMON_PID,
+            "`starting now` names the pid of the daemon, Perl's that of the process that goes away",
+            "it is the one to send signals to",
+        ),
+        # Sockets
+        Deviation(PORT_RANGE, "refused; Perl's takes them modulo 65536", "nobody means that"),
+        Deviation(
+            SAME_FD,
+            "1, 2 and one that another --port has are refused",
+            "Perl's replaces a listener, or its own stderr, without a word",
+        ),
+        Deviation(
+            PATHS,
+            "only a socket that nobody listens on is removed; Perl's deletes files, links and the "
+            "live sockets of other servers",
+            "they belong to somebody",
+        ),
+        Deviation(
+            LONG_PATH, "refused; Perl's listens on the part that fits", "clients would not find it"
+        ),
+        # The environment
+        Deviation(
+            SYSTEMD,
+            "set for workers besides SERVER_STARTER_PORT; those that start_server got are its own",
+            "most servers know them, and need no adapter",
+            variables=("LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "NOTIFY_SOCKET"),
+        ),
+        Deviation(
+            BOOT,
+            "set for workers",
+            "it tells the workers of a server that is dead from anybody else's",
+            variables=("SERVER_STARTER_BOOT",),
+        ),
+        Deviation(
+            RELAY,
+            "a pipe to start_server, which hands it on; with --log-file stdout too",
+            "`--restart` shows the last lines of a generation that failed",
+        ),
+        Deviation(
+            INTERVAL_SEEN,
+            "is 360 for the first generation too, as for all later ones",
+            "what counts should be seen",
+        ),
+        Deviation(
+            NUMBERS,
+            "what is none is refused at the start, said and not used later; Perl's takes it as 0",
+            "a delay of 0 is not what `5s` means",
+        ),
+        Deviation(
+            DELETED,
+            "its variable is gone, or the inherited one again; Perl's keeps the value of its start",
+            "what is deleted should be gone",
+        ),
+        Deviation(
+            REDIRECT,
+            "only handed on; Perl's reads that directory from then on",
+            "it is an accident",
+        ),
+        Deviation(
+            OWN,
+            "do not count; from Perl's second generation on they do",
+            "workers would take wrong sockets",
+        ),
+        Deviation(EQUALS, "passed over", "there are no such variables"),
+        Deviation(
+            FIFO, "passed over; Perl's hangs until somebody writes into it", "it is no value"
+        ),
+        Deviation(
+            SWITCHED_ON,
+            "begin at once; Perl's begin when something else has woken it",
+            "it was asked for",
+        ),
+        # Messages
+        Deviation(
+            REASON,
+            "`what: reason`; Perl's have no space, and name a file and line of the Perl program",
+            "they are for people",
+        ),
+        Deviation(ALLOWED, "said with a wrong value", "nobody has to look it up"),
+        Deviation(
+            EXEC,
+            "`failed to exec PROGRAM: reason`, on a line of its own; no file of ours is removed",
+            "Perl's child runs the clean-up of its parent",
+        ),
         Deviation(
             WARNINGS,
-            "they tell of the program, not of what is wrong",
+            "are not there",
+            "they are about Perl variables",
             perl_lines=(
                 r"Use of uninitialized value .*",
                 r'Argument ".*" isn\'t numeric .*',
                 r"sleep\(\) with negative argument",
             ),
         ),
-        Deviation(PLAIN_NUMBERS, "the number that counts, in one form"),
+        Deviation(PLAIN_NUMBERS, "`1 secs` for a delay of `01`", "one form for what counts"),
+        # Files and clients
         Deviation(
-            CONTROL, "`--restart` by it tells why a restart failed; by files works as before"
-        ),
-        Deviation(HELP, "it names its own options"),
-        Deviation(
-            SYSTEMD,
-            "set for workers, so that programs need no adapter, and can say that they are ready",
-            variables=("LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "NOTIFY_SOCKET"),
+            HELD,
+            "is never signalled: --restart and --stop end with 3",
+            "that pid may be anyone's by now",
         ),
         Deviation(
-            BOOT,
-            "set for workers, so that those of a server that is dead are found and ended",
-            variables=("SERVER_STARTER_BOOT",),
+            SECOND,
+            "is refused with 11; Perl's empties the file of the first one, and waits",
+            "the first one could no longer be stopped",
         ),
-        Deviation(
-            RELAY, "a pipe, so that `--restart` can show the last lines of a failed generation"
-        ),
-        Deviation(INTERVAL_SEEN, "the first generation sees the 360 that counts, as later ones do"),
-        Deviation(
-            STATUS,
-            "an option of its own; with a value (`--status=F`) still short for --status-file",
-        ),
-        Deviation(
-            POSIX, "how a service reads its options should not hang on a variable meant for others"
-        ),
-        Deviation(CHECKED, "all are looked at before the first socket is opened"),
-        Deviation(DAEMON_PID, "`starting now` names the pid of the daemon, which is there to stay"),
-        Deviation(NEGATIVE, "no time and no queue is below 0"),
-        Deviation(SIGNALS, "a wrong one is refused at the start, not found at the first HUP"),
-        Deviation(PROGRAM, "refused at the start, instead of tried for ever"),
-        Deviation(LEFT_OVER, "255, where Perl's ends with whatever errno was left over"),
-        Deviation(PORT_RANGE, "refused; Perl's takes them modulo 65536"),
-        Deviation(SAME_FD, "one that is taken (0 may be, 1 and 2 are) is refused, not replaced"),
-        Deviation(
-            PATHS, "only a socket that nobody listens on is removed: no file, link or live socket"
-        ),
-        Deviation(LONG_PATH, "refused; Perl's listens on a shorter one that nobody asked for"),
-        Deviation(
-            NUMBERS, "no number: refused at the start, said and left alone later; not taken for 0"
-        ),
-        Deviation(DELETED, "its variable is gone, or is the inherited one again"),
-        Deviation(REDIRECT, "the directory is the command line's or the environment's to choose"),
-        Deviation(OWN, "a file can't tell workers of wrong sockets or a wrong generation"),
-        Deviation(EQUALS, "there is no such variable"),
-        Deviation(FIFO, "passed over; Perl's waits until someone writes into it"),
-        Deviation(SWITCHED_ON, "they begin at once; Perl's waits until something else wakes it"),
-        Deviation(
-            READY,
-            "whoever says it serves at once; no --interval, no implicit KILL_OLD_DELAY of 5 s",
-        ),
-        Deviation(
-            BACK_OFF,
-            "tried again after 1, 1.5, 2.25 … intervals, 30 s at most, instead of one for ever",
-            lines=(r"trying again in \d+\.\d secs",),
-        ),
-        Deviation(AT_ONCE, "TERM and INT are acted on at once in a restart, too"),
-        Deviation(
-            ONE_AT_A_TIME,
-            "one more restart follows, when the old generation is gone: two are alive at most",
-            lines=(r"restart asked by HUP during a restart: one more will follow",),
-        ),
-        Deviation(DEATHS, "noticed at once, not when the delay or the interval is over"),
-        Deviation(EXEC, "`failed to exec PROGRAM: reason`, on a line of its own"),
-        Deviation(
-            USR1, "they reopen the log and upgrade; Perl's dies of them, its workers live on"
-        ),
-        Deviation(HELD, "never signalled: that pid may be anyone's by now"),
-        Deviation(SECOND, "refused; Perl's empties the file of the first one, and waits"),
     )
 }
 

@@ -5,7 +5,6 @@ import itertools
 import os
 import re
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -28,7 +27,7 @@ VERSION = "0.35"
 AT_ONCE = 16  # runs; they mostly wait
 LIMIT = 20.0  # seconds for any one step; nothing takes so long unless it is broken
 SAYS = "hello"  # what a child says, when it says something
-PAUSE = 0.015  # seconds between two looks
+PAUSE, MOST_PAUSE = 0.02, 0.1  # seconds between two looks: the first, and after a while
 # Below the ports that the kernel gives out itself, so that no other socket gets one by chance.
 _PORTS = itertools.count(20000 + os.getpid() * 7 % 9000)
 _PORTS_LOCK = threading.Lock()
@@ -39,13 +38,13 @@ Notes = dict[str, object]
 
 def missing() -> str:
     """Return why there is nothing to compare with, "" when there is."""
-    if not Path(PERL_COMMAND[1]).exists() or not shutil.which(PERL_COMMAND[0]):
+    try:
+        words = [*PERL_COMMAND, "--version"]
+        found = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
         return "Perl's start_server is not installed: apt-get install libserver-starter-perl"
-    found = subprocess.run(
-        [*PERL_COMMAND, "--version"], capture_output=True, text=True, check=False
-    )
-    if found.stdout.strip() != VERSION:
-        return f"Perl's start_server is {found.stdout.strip()}, and what we promise is {VERSION}"
+    if found != VERSION:
+        return f"Perl's start_server is {found}; what ours stands in for is {VERSION}"
     return ""
 
 
@@ -233,19 +232,18 @@ class Run:
         return "".join(texts)
 
     def wait_until(self, fulfilled: Callable[[], object], what: str) -> None:
-        ends = time.monotonic() + self.case.limit
-        while not fulfilled():
-            if time.monotonic() > ends:
-                raise StuckError(f"waited {self.case.limit:g} s for {what}")
-            time.sleep(PAUSE)
+        if not self.holds_within(fulfilled, self.case.limit):
+            raise StuckError(f"waited {self.case.limit:g} s for {what}")
 
     def holds_within(self, fulfilled: Callable[[], object], seconds: float) -> bool:
         """Tell whether it comes true within so many seconds."""
         ends = time.monotonic() + seconds
+        pause = PAUSE
         while not fulfilled():
             if time.monotonic() > ends:
                 return False
-            time.sleep(PAUSE)
+            time.sleep(pause)
+            pause = min(pause * 1.3, MOST_PAUSE)
         return True
 
     def sleep(self, seconds: float) -> None:

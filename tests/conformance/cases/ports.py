@@ -84,7 +84,7 @@ def cases() -> Iterator[Case]:
     for name, value in REFUSED.items():
         yield Case(f"port-refused-{name}", [f"--port={value}"])
     for first in SOME:
-        for second in SOME:
+        for second in SOME[1:4]:
             options = [f"--port={TAKEN[first]}", f"--port={TAKEN[second].replace('1@', '2@')}"]
             yield Case(f"ports-{first}-then-{second}", options)
     yield Case(

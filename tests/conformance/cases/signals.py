@@ -21,7 +21,10 @@ def cases() -> Iterator[Case]:
         handled = {} if name in ("KILL",) else {int(number): 33} if number else {}
         plan = {0: {"exit on": handled}}
         yield Case(f"signal-on-hup-{name}", [f"--signal-on-hup={name}", STATUS], _hup, plan=plan)
-        yield Case(f"signal-on-term-{name}", [f"--signal-on-term={name}", STATUS], _term, plan=plan)
+        if name in NAMES:
+            yield Case(
+                f"signal-on-term-{name}", [f"--signal-on-term={name}", STATUS], _term, plan=plan
+            )
     for name in ("USR1", "KILL", "12"):
         yield Case(f"int-sends-term-in-spite-of-{name}", [f"--signal-on-term={name}"], _int)
     for sent in ("TERM", "INT"):
@@ -153,6 +156,8 @@ def _others() -> Iterator[Case]:
         def script(run: Run) -> None:
             run.wait_record()
             run.signal(name)
+            if name == "USR2":
+                run.holds_within(lambda: run.over() or "upgraded" in run.said(), 10)
             run.sleep(0.3)
             if not run.over():
                 run.hup(2)
