@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import context, directory
+from . import context, directory, versions
 from .context import AppContext
 from .hosts import Site
 from .modules import AppFinder, ClashError
@@ -89,9 +89,13 @@ def load(pool: Pool, loading: Loading) -> list[LoadedApp]:
         finder.forget(contexts[error.app])
         refuse(error)
 
+    clashing = versions.clashes({n: list(versions.needs(c.root)) for n, c in contexts.items()})
     try:
         for app in pool.apps:
             if app.name not in contexts:
+                continue
+            if app.name in clashing:
+                give_up(LoadError(app.name, clashing[app.name], "directory"))
                 continue
             context.enter(contexts[app.name])
             try:
@@ -105,8 +109,7 @@ def load(pool: Pool, loading: Loading) -> list[LoadedApp]:
         context.leave()
         os.fchdir(start)
         os.close(start)
-    clashing = {ctx.name: sentence for ctx, sentence in finder.clashes()}
-    for name, sentence in clashing.items():
+    for name, sentence in {ctx.name: sentence for ctx, sentence in finder.clashes()}.items():
         if name in loaded:
             give_up(LoadError(name, sentence))
     return list(loaded.values())

@@ -10,6 +10,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,28 @@ def test_a_library_that_takes_in_an_apps_own_module_is_named(
     write(tmp_path, {"a/settings.py": ""})
     said = refusal(pool, sockets)
     assert f'the library flask has imported the app a\'s own module "settings" ({tmp_path}' in said
+
+
+def test_two_apps_that_need_two_versions_are_refused(tmp_path: Path, sockets: Sockets) -> None:
+    pool = pool_of(tmp_path, a=GOOD_APP, b=GOOD_APP, c=GOOD_APP)
+    has = metadata.version("Jinja2")
+    write(
+        tmp_path,
+        {
+            "a/requirements.txt": f"# what a needs\n-r more.txt\njinja2>=2  # any\nFlask=={has}x\n",
+            "b/requirements.txt": "Jinja2==2.0 --hash=sha256:00\nWerkzeug==0.1\n",
+            "c/requirements.txt": 'Jinja2==1.0; python_version < "3"\nnone==1\n',
+        },
+    )
+    said = refusal(pool, sockets)
+    assert (
+        f"the app b can't be loaded: it needs Jinja2==2.0 ({tmp_path}/b/requirements.txt:1), and"
+        f" the virtualenv has {has}, which the app a needs (jinja2>=2,"
+        f" {tmp_path}/a/requirements.txt:3): an interpreter can hold one version; move one"
+    ) in said
+    (tmp_path / "a" / "requirements.txt").unlink()
+    with running(pool, sockets):
+        assert get(sockets.path, "b.test").status == 200
 
 
 def test_an_app_never_gets_a_neighbours_module_for_its_own(
