@@ -5,17 +5,26 @@ connections that are kept, and requests that are under way for seconds. A reques
 anything but a whole response of status 200 is a failure; nothing is retried. A kept connection that
 the server has closed between two requests is opened anew, as every HTTP client does (RFC 9112
 section 9.5), and counted.
+
+As a program it loads a unix socket of the machine that it runs on, until its stdin is closed:
+
+    $ python3 load.py /run/kechi/main.sock '[["new", "motd.example", "/"]]'
 """
 
 from __future__ import annotations
 
 import http.client
+import json
 import select
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 TIMEOUT_SECONDS = 30.0
 PAUSE_SECONDS = 0.02  # between two requests of one client: load, not a flood
@@ -78,6 +87,16 @@ class Report:
         return "\n".join(lines)
 
 
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket at a path."""
+
+    def connect(self) -> None:
+        """Connect; raises OSError."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(TIMEOUT_SECONDS)
+        self.sock.connect(self.host)
+
+
 class Client:
     """Asks for one target until told to stop."""
 
@@ -118,7 +137,8 @@ class Client:
 
     def _request(self) -> str:
         if self._connection is None:
-            self._connection = http.client.HTTPConnection(self._address, timeout=TIMEOUT_SECONDS)
+            kind = _UnixConnection if "/" in self._address else http.client.HTTPConnection
+            self._connection = kind(self._address, timeout=TIMEOUT_SECONDS)
         headers = {"Host": self._target.host}
         if self._target.kind == "new":
             headers["Connection"] = "close"
@@ -141,7 +161,7 @@ class Client:
 
 @contextmanager
 def load(address: str, targets: list[Target]) -> Iterator[Report]:
-    """Load `address` (HOST:PORT) while the block runs, one client for each target.
+    """Load `address` (HOST:PORT, or a path) while the block runs, one client for each target.
 
     The report is complete when the block has ended.
     """
@@ -159,3 +179,35 @@ def load(address: str, targets: list[Target]) -> Iterator[Report]:
         stop.set()
         for thread in threads:
             thread.join()
+
+
+def main() -> None:
+    """Load what the arguments say, and print each outcome as JSON."""
+    address, targets = sys.argv[1], [Target(*words) for words in json.loads(sys.argv[2])]
+    with load(address, targets) as report:
+        sys.stdin.read()
+    print(json.dumps([asdict(outcome) for outcome in report.outcomes]))
+
+
+@contextmanager
+def load_within(machine: list[str], path: str, targets: list[Target]) -> Iterator[Report]:
+    """Load a unix socket of a machine while the block runs; `machine` begins commands for it.
+
+    The report is complete when the block has ended.
+    """
+    asked = json.dumps([[target.kind, target.host, target.path] for target in targets])
+    command = [*machine, "python3", "-c", Path(__file__).read_text(encoding="utf-8"), path, asked]
+    report = Report()
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield report
+        finally:
+            printed, _ = process.communicate(timeout=2 * TIMEOUT_SECONDS)
+    for found in json.loads(printed):
+        report.outcomes.append(Outcome(**{**found, "target": Target(**found["target"])}))
+
+
+if __name__ == "__main__":
+    main()

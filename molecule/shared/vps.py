@@ -11,6 +11,8 @@ from email.message import Message
 
 from testinfra.host import Host
 
+from containers import engine
+
 WAIT_SECONDS = 60.0
 POLL_SECONDS = 0.1
 
@@ -81,6 +83,11 @@ class Vps:
             f"generation {number} of {pool} is the only one",
         )
 
+    @property
+    def within(self) -> list[str]:
+        """What a command of the machine itself is written after."""
+        return [*engine.plan().command, "exec", "-i", str(self.host.backend.name)]
+
     def hup(self, pool: str) -> None:
         """Ask the super-daemon for a new generation, as an administrator's kill would."""
         self.host.check_output(f"kill -HUP {self.main_pid(pool)}")
@@ -93,6 +100,14 @@ class Vps:
         """The super-daemon's pid, 0 while there is none."""
         show = "systemctl show --property=MainPID --value"
         return int(self.host.check_output(f"{show} kechi@{pool}.service"))
+
+    def wait_for_another_super_daemon(self, pool: str, before: int) -> None:
+        """Wait until a generation serves under another super-daemon than this one."""
+        self._wait(lambda: self.main_pid(pool) not in (0, before), f"{pool} comes back")
+        active = "systemctl is-active"  # which it is once a generation was ready
+        self._wait(
+            lambda: self.host.run(f"{active} kechi@{pool}.service").rc == 0, f"{pool} serves"
+        )
 
     def pids(self, pool: str) -> list[int]:
         """The pids of everything in the pool's unit."""
