@@ -160,7 +160,11 @@ class Children:
             if not one.pid:
                 continue  # of that generation, there only is something that holds its stderr
             readiness = Readiness(one.notify)
-            child = _Child(one.pid, -1 if one.left else os.pidfd_open(one.pid), readiness)
+            try:
+                pidfd = -1 if one.left else os.pidfd_open(one.pid)
+            except ProcessLookupError:
+                continue  # ended since: who is only checked is not its parent, and can't see how
+            child = _Child(one.pid, pidfd, readiness)
             self._children[one.number] = child
             if one.left:
                 if not self._watch_left(one.number, child):

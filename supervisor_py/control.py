@@ -15,6 +15,7 @@ from . import sockets
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from .poller import Poller
     from .sockets import Socket
@@ -70,18 +71,21 @@ class ControlServer:
         made = self._listener.made
         return [made.path, made.device, made.inode]
 
-    def clients(self) -> list[list[int]]:
-        """Return the number and the fd of each client who waits for an answer."""
-        return [[number, one.socket.fileno()] for number, one in self._clients.items() if one.asked]
+    def clients(self) -> list[list[Any]]:
+        """Return each client's number, fd, whether it has asked, and what came in from it."""
+        return [
+            [number, one.socket.fileno(), one.asked, one.received]
+            for number, one in self._clients.items()
+        ]
 
-    def adopt(self, clients: list[list[int]], last: int) -> None:
-        """Take over clients whose requests our predecessor in this process has taken in."""
+    def adopt(self, clients: list[list[Any]], last: int) -> None:
+        """Take over the clients of our predecessor in this process."""
         self.last = last
-        for number, fd in clients:
+        for number, fd, asked, received in clients:
             os.set_inheritable(fd, False)
             client = _Client(sockets.from_fd(fd))
             client.socket.setblocking(False)
-            client.asked = True
+            client.asked, client.received = asked, received
             self._clients[number] = client
             self._watch(fd, lambda number=number: self._read(number))  # type: ignore[misc]
 

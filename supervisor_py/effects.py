@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _STDERR = 2
 _EXEC_FAILED = 255
+_FDS = 65536  # more than a listening socket is ever at
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -54,11 +55,15 @@ class Program(Record):
 
 
 class Streams(Record):
-    """Fds that become a child's standard streams; None leaves it ours."""
+    """Fds that become a child's standard streams; None leaves it ours.
+
+    `alone`: it gets no other fds, not even the listening sockets.
+    """
 
     stdout: int | None = None
     stderr: int | None = None
     stdin: int | None = None
+    alone: bool = False
 
 
 def spawn(program: Program, environment: Mapping[str, str], streams: Streams) -> int:
@@ -84,6 +89,8 @@ def _become(program: Program, environment: Mapping[str, str], streams: Streams) 
         for fd, number in ((streams.stdin, 0), (streams.stdout, 1), (streams.stderr, _STDERR)):
             if fd is not None:
                 os.dup2(fd, number)
+        if streams.alone:
+            os.closerange(_STDERR + 1, _FDS)
         signals.reset_for_child()
         variables = dict(environment)
         if "LISTEN_FDS" in variables:

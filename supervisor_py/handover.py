@@ -62,7 +62,7 @@ class Handover(Record):
     state: dict[str, Any]
     sockets: list[dict[str, Any]]  # as `listeners.resume` takes them
     children: list[dict[str, Any]]
-    clients: list[list[int]]  # number and fd
+    clients: list[list[Any]]  # see `ControlServer.clients`
     last_client: int
     pid_file: int = NO_FD
     control: int = NO_FD
@@ -70,11 +70,15 @@ class Handover(Record):
     log: int = NO_FD
     log_read_end: int = NO_FD
     log_pid: int = 0
+    log_streams: list[int] = []  # noqa: RUF012
+    unwritten: bytes = b""  # what our stderr has not taken yet
+    lost: int = 0  # bytes that it never will
 
     def fds(self) -> list[int]:
         """Return the fds that must stay open, but for the listening sockets, which always do."""
         found = [self.pid_file, self.control, self.log, self.log_read_end]
-        found += [fd for _, fd in self.clients]
+        found += self.log_streams
+        found += [fd for _, fd, *_ in self.clients]
         for child in self.children:
             found += [child["notify"], child["pipe"]]
         return [fd for fd in found if fd != NO_FD]
@@ -159,10 +163,12 @@ def taken(variables: dict[str, str]) -> tuple[Handover | None, bool]:
 
     The variables that say so are removed. Raises HandoverError.
     """
-    fd = variables.pop(VARIABLE, None)
+    given = variables.pop(VARIABLE, None)
     only_check = variables.pop(CHECK_VARIABLE, None) is not None
-    if fd is None:
+    if given is None:
         return None, False
-    handed = read(int(fd))
-    os.close(int(fd))
+    if not given.isdecimal():
+        raise HandoverError(f'{VARIABLE}: "{given}" is not a file descriptor')
+    handed = read(int(given))
+    os.close(int(given))
     return handed, only_check

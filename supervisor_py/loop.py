@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from .unixpath import UnixListener
 
 
+_LAST_WORDS = 1.0  # seconds, at most, that our end waits for a slow reader of our stderr
+
+
 class Caught:
     """Signals that came in. A flag and not a queue: any number of HUPs is one restart more.
 
@@ -61,6 +64,13 @@ class Caught:
             self._flags.discard(number)
             return True
         return False
+
+    def put_back(self) -> None:
+        """Send ourselves again what nobody has taken: held back, it outlives an exec."""
+        for number in self._flags:
+            os.kill(os.getpid(), number)
+        if self.stop:
+            os.kill(os.getpid(), signals.TERM if self.stop == "TERM" else signals.INT)
 
     def _catch(self, number: int, _frame: object) -> None:
         if number in (signals.TERM, signals.INT):
@@ -119,7 +129,7 @@ class SuperDaemon:
         self._children = Children(
             work, self._poller, self._output, self._deaths.append, self._events.append
         )
-        self._logger = _logger(log, self._poller, self._output)
+        self._logger = _logger(log, self._poller, self._output, held.variables)
         self._upgrader = Upgrader(self._poller, self._output, held.variables, self._events.append)
         self._control: ControlServer | None = None
         if held.control:
@@ -152,8 +162,9 @@ class SuperDaemon:
 
     def close(self) -> None:
         """Pass on what is still to be said, and remove the control socket and the files."""
+        self._upgrader.close()
         self._children.close()
-        self._output.flush()
+        self._output.drain(_LAST_WORDS)
         if self._logger:
             self._logger.finish(self._poller.wait_for)
         if self._control:
@@ -168,6 +179,8 @@ class SuperDaemon:
     def _hand_over(self) -> Handover:
         """Write down what a successor needs."""
         log = self._log
+        self._output.flush()
+        unwritten, lost = self._output.unwritten()
         return handover.Handover(
             version=self._about.version,
             started=self._about.started,
@@ -182,6 +195,9 @@ class SuperDaemon:
             log=log.fileno() if log else handover.NO_FD,
             log_read_end=log.read_end if log else handover.NO_FD,
             log_pid=self._logger.pid if self._logger else 0,
+            log_streams=log.streams if log else [],
+            unwritten=unwritten,
+            lost=lost,
         )
 
     def resume(self, handed: Handover) -> None:
@@ -195,7 +211,8 @@ class SuperDaemon:
         if self._control:
             self._control.adopt(handed.clients, handed.last_client)
         if self._logger:
-            self._logger.resume(handed.log_pid)
+            self._logger.resume(handed.log_pid, handed.log_streams)
+        self._output.resume(handed.unwritten, handed.lost)
         self._first = events.Resumed(
             f"upgraded start_server from {handed.version} to {__version__}"
         )
@@ -286,9 +303,10 @@ class SuperDaemon:
             case events.Notify():
                 self._notify(action.text)
             case events.CheckUpgrade():
-                self._upgrader.check(self._hand_over())
+                return self._upgrader.check(self._hand_over())
             case events.Replace():
-                return events.UpgradeChecked(self._upgrader.replace(self._hand_over()))
+                trouble = self._upgrader.replace(self._hand_over(), self._caught.put_back)
+                return events.UpgradeChecked(trouble)
             case events.Exit():
                 self._over = True
             case _ if self._control:
@@ -346,9 +364,11 @@ class SuperDaemon:
             self._output.say(f"failed to tell systemd {text}: {error.strerror}")
 
 
-def _logger(log: Log | None, poller: Poller, output: Output) -> Logger | None:
+def _logger(
+    log: Log | None, poller: Poller, output: Output, variables: dict[str, str]
+) -> Logger | None:
     if log is None or not log.command:
         return None
     from .logger import Logger  # noqa: PLC0415  few have one, and all would pay for it
 
-    return Logger(log, poller, output)
+    return Logger(log, poller, output, variables)

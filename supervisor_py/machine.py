@@ -175,18 +175,17 @@ class _Step:
         if retiring:
             self._move(retiring[-1], model.SERVING)
             self._say(f"worker {retiring[-1].pid} serves again")
-            self._attempt_failed(one, how)
-            return
         restart = self.state.restart
         if restart and not restart.candidate:
             self._set(restart=restart.but(retry_at=None), trouble=how)
         elif restart and restart.candidate != one.number:
             self._set(trouble=how)  # the next one is starting already
         else:
-            clients = restart.clients if restart else ()
-            self._set(restart=model.Restart(model.DEATH, planned=False, clients=clients))
-            if one.ready is not None and self.now - one.ready >= model.STEADY:
-                self._set(failures=0)
+            if restart is None or not retiring:
+                clients = restart.clients if restart else ()
+                self._set(restart=model.Restart(model.DEATH, planned=False, clients=clients))
+                if one.ready is not None and self.now - one.ready >= model.STEADY:
+                    self._set(failures=0)
             self._attempt_failed(one, how)
 
     def _restart_asked(self, event: events.RestartAsked) -> None:

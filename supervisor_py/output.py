@@ -8,8 +8,10 @@ for a slow log: what can't be written is kept up to a limit, and then counted an
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import select
+import time
 
 from .errors import FatalError, from_os_error
 
@@ -25,6 +27,7 @@ _CHUNK = 65536  # bytes: a pipe's capacity
 _LONGEST_LINE = 8192  # bytes; a longer one is passed on in parts
 _MODE = 0o666  # what the umask leaves of it
 _PIPE_SIGN = "|"
+_UNREAD = "it was not read"
 
 
 class Log:
@@ -42,6 +45,7 @@ class Log:
         self._name = name
         self.command = _command(name)
         self.read_end = read_end
+        self.streams: list[int] = []  # what our stdout and stderr were: a command's own
         if held >= 0:
             self._fd = held
             for fd in (held, read_end):
@@ -65,6 +69,8 @@ class Log:
 
     def take_over(self) -> None:
         """Put it in place of our stdout and stderr."""
+        if self.command and not self.streams:
+            self.streams = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in (STDOUT, STDERR)]
         for fd in (STDOUT, STDERR):
             os.dup2(self._fd, fd, inheritable=True)
 
@@ -105,7 +111,16 @@ class Output:
         self._pending = bytearray()
         self._waiting = False
         self._lost = 0
-        self._why = ""
+        self._why = _UNREAD
+
+    def resume(self, unwritten: bytes, lost: int) -> None:
+        """Take over what our predecessor in this process could not write yet."""
+        self._pending += unwritten
+        self._lost = lost
+
+    def unwritten(self) -> tuple[bytes, int]:
+        """Return what is pending, and how many bytes are lost and not said to be."""
+        return bytes(self._pending), self._lost
 
     def say(self, text: str) -> None:
         """Write a line of ours."""
@@ -115,7 +130,7 @@ class Output:
         """Write whole lines, now or as soon as they can be; what exceeds the limit is dropped."""
         room = _MOST_PENDING - len(self._pending)
         if len(data) > room:
-            self._lose(len(data), "it was not read")
+            self._lose(len(data), _UNREAD)
         else:
             self._pending += data
         if not self._waiting:
@@ -140,6 +155,17 @@ class Output:
             self._waiting = False
             self._watch_writable(STDERR, None)
 
+    def drain(self, seconds: float) -> None:
+        """Write what is pending, and wait for that, at most for so long."""
+        ends = time.monotonic() + seconds
+        self.flush()
+        while (self._pending or self._lost) and (left := ends - time.monotonic()) > 0:
+            if not _takes_data(left):
+                return
+            self.flush()
+            if not self._waiting:  # it takes no data at all: a full disk, or nobody reads it
+                return
+
     def _lose(self, size: int, why: str) -> None:
         self._lost += size
         self._why = why
@@ -153,10 +179,10 @@ class Output:
             self._lost = 0
 
 
-def _takes_data() -> bool:
+def _takes_data(seconds: float = 0.0) -> bool:
     poll = select.poll()
     poll.register(STDERR, select.POLLOUT)
-    return bool(poll.poll(0))
+    return bool(poll.poll(seconds * 1000))
 
 
 class Relay:

@@ -42,9 +42,9 @@ class Poller:
         return True
 
     def forget(self, fd: int) -> None:
-        """Watch an fd no longer; before it is closed."""
-        del self._callbacks[fd]
-        self._epoll.unregister(fd)
+        """Watch an fd no longer, if it was watched; before it is closed."""
+        if self._callbacks.pop(fd, None):
+            self._epoll.unregister(fd)
 
     def catch_signals(self) -> None:
         """Let signals end a wait from now on."""

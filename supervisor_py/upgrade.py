@@ -10,13 +10,15 @@ import os
 import sys
 import time
 
-from . import effects, events, handover, output, signals
+from . import effects, handover, output, signals
 from .effects import Program, Streams
+from .events import UpgradeChecked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from .events import Event
     from .handover import Handover
     from .output import Output, Relay
     from .poller import Poller
@@ -28,11 +30,11 @@ _PIECES = 16  # reads of a pipe: it can't hold more
 class _Check:
     """The process that tries the new version out."""
 
-    def __init__(self, pid: int, pidfd: int, relay: Relay) -> None:
+    def __init__(self, pid: int, relay: Relay) -> None:
         self.pid = pid
-        self.pidfd = pidfd
+        self.pidfd = handover.NO_FD
         self.relay = relay
-        self.ends = time.monotonic() + PATIENCE
+        self.ends: float | None = time.monotonic() + PATIENCE  # None: it has been killed
 
 
 class Upgrader:
@@ -46,7 +48,7 @@ class Upgrader:
         poller: Poller,
         out: Output,
         variables: Mapping[str, str],
-        happened: Callable[[events.Event], None],
+        happened: Callable[[Event], None],
     ) -> None:
         self._poller = poller
         self._output = out
@@ -54,26 +56,48 @@ class Upgrader:
         self._happened = happened
         self._check: _Check | None = None
 
-    def check(self, handed: Handover) -> None:
-        """Begin to try out the new version; answered by UpgradeChecked."""
-        kept = handed.fds()
+    def check(self, handed: Handover) -> Event | None:
+        """Begin to try out the new version: its end is told later, and that it can't begin now."""
         try:
-            state = handover.write(handed)
-            read_end, write_end = output.pipe()
-            try:
-                variables = self._given(state) | {handover.CHECK_VARIABLE: "1"}
-                _set_inheritable([*kept, state], True)
-                program = Program(_command(), None)
-                pid = effects.spawn(program, variables, Streams(write_end, write_end))
-            finally:
-                _set_inheritable(kept, False)
-                os.close(state)
-                os.close(write_end)
-            pidfd = os.pidfd_open(pid)
-            self._check = _Check(pid, pidfd, output.Relay(read_end))
-            self._poller.watch(pidfd, self._checked)
+            self._begin(handed)
         except OSError as error:
-            self._happened(events.UpgradeChecked(f"it can't be checked: {error.strerror}"))
+            return UpgradeChecked(f"it can't be checked: {error.strerror}")
+        return None
+
+    def _begin(self, handed: Handover) -> None:
+        kept = handed.fds()
+        state = handover.write(handed)
+        try:
+            read_end, write_end = output.pipe()
+        except OSError:
+            os.close(state)
+            raise
+        relay = output.Relay(read_end)
+        try:
+            variables = self._given(state) | {handover.CHECK_VARIABLE: "1"}
+            _set_inheritable([*kept, state], True)
+            pid = effects.spawn(Program(_command(), None), variables, Streams(write_end, write_end))
+        except OSError:
+            relay.close()
+            raise
+        finally:
+            _set_inheritable(kept, False)
+            os.close(state)
+            os.close(write_end)
+        self._check = _Check(pid, relay)
+        try:
+            self._check.pidfd = os.pidfd_open(pid)
+            self._poller.watch(self._check.pidfd, self._checked)
+            self._poller.watch(read_end, self._heard)
+        except OSError:
+            self.close()
+            raise
+
+    def _heard(self) -> None:
+        if self._check:
+            self._check.relay.pump(self._output)
+            if not self._check.relay.open:
+                self._poller.forget(self._check.relay.read_end)
 
     def _checked(self) -> None:
         check = self._check
@@ -82,16 +106,23 @@ class Upgrader:
         pid, status = os.waitpid(check.pid, os.WNOHANG)
         if pid == 0:
             return
-        self._check = None
-        self._poller.forget(check.pidfd)
-        os.close(check.pidfd)
         check.relay.pump(self._output, most=_PIECES)
-        check.relay.close()
+        self._forget(check)
         trouble = ""
-        if status:
+        if check.ends is None:
+            trouble = f"the new version was not up within {PATIENCE:g} seconds"
+        elif status:
             words = (check.relay.last_lines() or ["it did not say why"])[-1]
             trouble = f"the new version would not run: {words}"
-        self._happened(events.UpgradeChecked(trouble))
+        self._happened(UpgradeChecked(trouble))
+
+    def _forget(self, check: _Check) -> None:
+        self._check = None
+        self._poller.forget(check.relay.read_end)
+        check.relay.close()
+        if check.pidfd != handover.NO_FD:
+            self._poller.forget(check.pidfd)
+            os.close(check.pidfd)
 
     def deadline(self) -> float | None:
         """Return when `tick` has something to do, or None."""
@@ -99,16 +130,28 @@ class Upgrader:
 
     def tick(self) -> None:
         """End a check that takes too long: `_checked` hears of its death."""
-        if self._check and self._check.ends <= time.monotonic():
-            self._check.ends = float("inf")
-            signals.send(self._check.pidfd, signals.KILL)
+        check = self._check
+        if check and check.ends is not None and check.ends <= time.monotonic():
+            check.ends = None
+            signals.send(check.pidfd, signals.KILL)
 
-    def replace(self, handed: Handover) -> str:
-        """Become the new version. Returns only if that is impossible, with the reason."""
-        self._output.flush()
+    def close(self) -> None:
+        """End a check under way: it holds the sockets."""
+        if self._check:
+            os.kill(self._check.pid, signals.KILL)
+            os.waitpid(self._check.pid, 0)
+            self._forget(self._check)
+
+    def replace(self, handed: Handover, put_back: Callable[[], None]) -> str:
+        """Become the new version. Returns only if that is impossible, with the reason.
+
+        `put_back` sends us again the signals that came in and were not acted on.
+        """
         kept = handed.fds()
         # None may come in between: a new program has no handlers yet. They wait until it has.
         signals.block_all()
+        put_back()
+        state = handover.NO_FD
         try:
             state = handover.write(handed)
             _set_inheritable([*kept, state], True)
@@ -116,6 +159,8 @@ class Upgrader:
             os.execve(command[0], command, self._given(state))  # noqa: S606
         except OSError as error:
             _set_inheritable(kept, False)
+            if state != handover.NO_FD:
+                os.close(state)
             return f"failed to exec the new version: {error.strerror}"
         finally:
             signals.unblock_all()

@@ -1,0 +1,524 @@
+"""The self-upgrade: the same process goes on with new code, and nobody outside notices."""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from supervisor_py import __version__
+
+from .harness import LIMIT, ROOT, Server, alive, command, connect, free_port, wait_until
+
+NEW = "9.9.9"
+
+# What comes before the code of the super-daemon, and of the one that only checks.
+CURRENT = "sys.path.insert(0, {current!r})"
+AT_REPLACE = """
+import os, time
+from supervisor_py import upgrade
+_real = upgrade.Upgrader.replace
+def _replace(*given):
+{what}
+    return _real(*given)
+upgrade.Upgrader.replace = _replace
+"""
+AT_CHECK = """
+import os, time
+if "START_SERVER_CHECK" in os.environ:
+    open({flag!r}, "w").close()
+    time.sleep({seconds})
+"""
+
+
+class Versions:
+    """Copies of the package, of which `current` is the one that runs, as on a VPS."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._current = directory / "current"
+        self.prelude = CURRENT.format(current=str(self._current))
+        self.add("old", __version__)
+        self.switch("old")
+
+    def add(self, name: str, version: str) -> Path:
+        package = self._directory / name / "supervisor_py"
+        shutil.copytree(ROOT / "supervisor_py", package, ignore=shutil.ignore_patterns("vhost"))
+        init = package / "__init__.py"
+        init.write_text(init.read_text().replace(f'"{__version__}"', f'"{version}"'))
+        return package
+
+    def switch(self, name: str) -> None:
+        link = self._directory / "link"
+        link.symlink_to(name)
+        link.rename(self._current)
+
+
+@pytest.fixture
+def versions(tmp_path: Path) -> Versions:
+    (tmp_path / "versions").mkdir()
+    return Versions(tmp_path / "versions")
+
+
+def _upgrade(server: Server) -> "subprocess.CompletedProcess[str]":
+    return server.client("--upgrade", f"--control-socket={server.control}")
+
+
+def _status(server: Server) -> dict[str, Any]:
+    asked = server.client("--status", "--json", f"--control-socket={server.control}")
+    assert asked.returncode == 0, asked.stderr
+    found: dict[str, Any] = json.loads(asked.stdout)
+    return found
+
+
+def _fds(server: Server) -> list[str]:
+    """Return what an idle server has open, but for what each process makes anew."""
+    assert server.process is not None
+    directory = Path(f"/proc/{server.process.pid}/fd")
+    seen: list[list[str]] = []
+
+    def settled() -> bool:
+        found = []
+        for link in directory.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                found.append(str(link.readlink()))
+        seen.append(sorted(one for one in found if not one.startswith("anon_inode")))
+        time.sleep(0.02)
+        return len(seen) > 3 and seen[-1] == seen[-2] == seen[-3]
+
+    wait_until(settled, "an idle server")
+    # The wake-up pipe and the pipe to the generation look alike: their number counts.
+    return [one.split(":")[0] if one.startswith("pipe") else one for one in seen[-1]]
+
+
+def test_an_upgrade_runs_the_new_code_and_keeps_all_the_rest(
+    server: Server, versions: Versions
+) -> None:
+    tcp, udp = free_port(), free_port(socket.SOCK_DGRAM)
+    server.start(
+        f"--path={server.path}",
+        f"--port=127.0.0.1:{tcp}",
+        f"--port=127.0.0.1:u{udp}",
+        prelude=versions.prelude,
+    ).wait_serving(1)
+    assert server.restart().returncode == 0
+    before, held, inode = _status(server), _fds(server), server.control.stat().st_ino
+    assert server.process is not None
+    assert before["version"] == __version__
+
+    versions.add("new", NEW)
+    versions.switch("new")
+    done = _upgrade(server)
+    assert done.returncode == 0, done.stderr
+    assert f"upgraded start_server from {__version__} to {NEW}" in done.stderr
+
+    after = _status(server)
+    assert after["version"] == NEW
+    assert after["pid"] == server.process.pid
+    for same in ("sockets", "restarts", "last_reason", "failed_attempts", "stopping"):
+        assert after[same] == before[same]
+    assert after["uptime_seconds"] > before["uptime_seconds"]
+    (one,), (same_one,) = before["generations"], after["generations"]
+    for same in ("number", "pid", "phase", "ready_after_seconds", "said_ready", "status"):
+        assert same_one[same] == one[same]
+    assert same_one["age_seconds"] > one["age_seconds"]
+    assert server.generations() == {2: one["pid"]}
+    assert server.control.stat().st_ino == inode
+    assert _fds(server) == held, "none is lost, none is left open"
+    for address in (str(server.path), tcp):
+        assert server.ask(address) == 2
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(LIMIT)
+        client.sendto(b"?", ("127.0.0.1", udp))
+        assert client.recv(10) == b"2"
+
+    assert server.restart().returncode == 0, "it goes on as before"
+    assert server.ask() == 3
+    assert _status(server)["restarts"] == {"boot": 1, "control": 2}
+    assert server.stop() == 0
+    for file in (server.path, server.pid_file, server.status_file, server.control):
+        assert not file.exists()
+
+
+def test_no_request_fails_in_twenty_upgrades(server: Server) -> None:
+    server.start(f"--path={server.path}").wait_serving(1)
+    pid = server.generations()[1]
+    over = threading.Event()
+    answers: list[int] = []
+    failures: list[BaseException] = []
+
+    def load() -> None:
+        while not over.is_set():
+            try:
+                answers.append(server.ask())
+            except (OSError, ValueError) as error:
+                failures.append(error)
+
+    client = threading.Thread(target=load)
+    client.start()
+    try:
+        for number in range(20):
+            before = len(answers)
+            server.signal(signal.SIGUSR2)
+            server.wait_for("upgraded start_server", times=number + 1)
+            wait_until(lambda: len(answers) > before, "an answer")  # noqa: B023
+    finally:
+        over.set()
+        client.join()
+    assert failures == []
+    assert set(answers) == {1}
+    assert server.generations() == {1: pid}
+    assert server.stop() == 0
+
+
+def test_the_lock_of_the_pid_file_is_held_throughout(server: Server) -> None:
+    server.start().wait_serving(1)
+    waiter = os.fork()
+    if waiter == 0:
+        with server.pid_file.open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        os._exit(0)
+    try:
+        for _ in range(3):
+            assert _upgrade(server).returncode == 0
+        assert os.waitpid(waiter, os.WNOHANG) == (0, 0), "it waits, as --stop does"
+        stopped = server.client("--stop", f"--pid-file={server.pid_file}")
+        assert stopped.returncode == 0
+        assert server.wait() == 0
+    finally:
+        wait_until(lambda: os.waitpid(waiter, os.WNOHANG)[0], "the lock is free")
+
+
+@pytest.mark.parametrize("before_it_is_blocked", [True, False])
+def test_a_hup_in_the_middle_of_an_upgrade_is_not_lost(
+    server: Server, before_it_is_blocked: bool
+) -> None:
+    what = "    os.kill(os.getpid(), 1)"
+    prelude = AT_REPLACE.format(what=what)
+    if not before_it_is_blocked:
+        prelude = (
+            "import os\n_real = os.execve\n"
+            "def _execve(*given):\n"
+            "    if 'START_SERVER_HANDOVER' in given[2] and os.getpid() == OURS:\n"
+            f"    {what}\n"
+            "    _real(*given)\n"
+            "OURS = os.getpid()\n"
+            "os.execve = _execve"
+        )
+    server.start(prelude=prelude).wait_serving(1)
+    assert _upgrade(server).returncode == 0
+    server.wait_serving(2)
+    time.sleep(0.1)
+    assert server.generations().keys() == {2}, "it is one restart"
+    assert server.stop() == 0
+
+
+def test_a_term_in_the_middle_of_an_upgrade_is_not_lost(server: Server) -> None:
+    server.start(prelude=AT_REPLACE.format(what="    os.kill(os.getpid(), 15)")).wait_serving(1)
+    server.signal(signal.SIGUSR2)
+    assert server.wait() == 0
+    assert "received TERM" in server.said()
+    assert not server.pid_file.exists()
+
+
+def test_hups_at_any_time_around_upgrades_are_not_lost(server: Server) -> None:
+    server.start().wait_serving(1)
+    for number in range(2, 10):
+        server.signal(signal.SIGUSR2)
+        time.sleep(0.04 * (number - 2))
+        server.signal(signal.SIGHUP)
+        wait_until(lambda: max(server.generations(), default=0) >= number, "a restart")  # noqa: B023
+    assert server.stop() == 0
+
+
+def test_requests_that_came_in_along_with_the_upgrade_are_answered_after_it(
+    server: Server,
+) -> None:
+    server.start(prelude=AT_REPLACE.format(what="    time.sleep(0.3)")).wait_serving(1)
+    with connect(str(server.control)) as half, connect(str(server.control)) as whole:
+        half.sendall(b"sta")
+        with connect(str(server.control)) as asking:
+            asking.sendall(b"upgrade\n")
+            server.wait_for("checking the new version")
+            time.sleep(0.2)
+            whole.sendall(b"status\n")
+            assert asking.makefile().read().startswith("done upgraded start_server")
+        half.sendall(b"tus\n")
+        for connection in (half, whole):
+            word, _, text = connection.makefile().read().partition(" ")
+            assert word == "done"
+            assert json.loads(text)["generations"][0]["number"] == 1
+    assert server.stop() == 0
+
+
+def test_a_generation_that_dies_at_the_exec_is_noticed(server: Server) -> None:
+    kill = (
+        f"    os.kill(int(open({str(server.status_file)!r}).read().split(':')[1]), 9)\n"
+        "    time.sleep(0.1)"
+    )
+    server.start(f"--path={server.path}", prelude=AT_REPLACE.format(what=kill)).wait_serving(1)
+    pid = server.generations()[1]
+    assert _upgrade(server).returncode == 0
+    server.wait_serving(2)
+    server.wait_for(f"worker {pid} died unexpectedly with status:9")
+    assert server.ask() == 2
+    assert server.stop() == 0
+
+
+def test_a_generation_that_dies_while_the_new_version_is_checked_spoils_nothing(
+    server: Server,
+) -> None:
+    flag = server.directory / "checking"
+    server.start(
+        f"--path={server.path}", prelude=AT_CHECK.format(flag=str(flag), seconds=0.3)
+    ).wait_serving(1)
+    server.signal(signal.SIGUSR2)
+    wait_until(flag.exists, "the check runs")
+    os.kill(server.generations()[1], signal.SIGKILL)
+    server.wait_for("upgraded start_server")
+    server.wait_serving(2)
+    assert server.ask() == 2
+    assert server.stop() == 0
+
+
+def test_a_draining_generation_still_has_its_grace_and_no_more(server: Server) -> None:
+    server.plan(ready=True, ignore=["SIGTERM"])
+    server.start("--grace=1.5", "--max-generations=3").wait_serving(1)
+    old = server.generations()[1]
+    server.signal(signal.SIGHUP)
+    server.wait_for("killing old workers")
+    assert _upgrade(server).returncode == 0
+    assert server.generations().keys() == {1, 2}
+    assert alive(old)
+    server.wait_for(f"worker {old} did not end within 1.5 secs, sending KILL")
+    server.wait_for(f"old worker {old} died, status:9")
+    server.wait_serving(2)
+
+
+def test_a_kill_old_delay_goes_on(server: Server) -> None:
+    server.start("--kill-old-delay=1", "--max-generations=3").wait_serving(1)
+    old = server.generations()[1]
+    server.signal(signal.SIGHUP)
+    server.wait_for("sleeping 1 secs before killing old workers")
+    assert _upgrade(server).returncode == 0
+    assert [one["phase"] for one in _status(server)["generations"]] == ["retiring", "serving"]
+    assert alive(old)
+    server.wait_for(f"old worker {old} died, status:15")
+    server.wait_serving(2)
+    assert server.stop() == 0
+
+
+def test_a_back_off_goes_on(server: Server) -> None:
+    server.start().wait_serving(1)
+    server.plan(exit=7)
+    server.signal(signal.SIGHUP)
+    server.wait_for("trying again in")
+    assert _upgrade(server).returncode == 0
+    known = _status(server)
+    assert known["failed_attempts"] >= 1
+    assert "exit status 7" in known["trouble"]
+    assert known["restart"]["reason"] == "HUP"
+    server.plan(ready=True)
+    wait_until(lambda: max(server.generations()) > 2, "the next attempt, by itself")
+    assert server.stop() == 0
+
+
+def test_an_upgrade_that_is_asked_for_in_a_restart_comes_after_it(server: Server) -> None:
+    server.start().wait_serving(1)
+    server.plan(ready=True, boot=0.4)
+    with connect(str(server.control)) as restarting:
+        restarting.sendall(b"restart\n")
+        server.wait_for("starting new worker", times=2)
+        assert _upgrade(server).returncode == 0
+        assert server.generations().keys() == {2}
+        assert "done generation 2 serves" in restarting.makefile().read()
+    said = server.said()
+    assert said.index("new worker is now running") < said.index("upgraded start_server")
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        (("loop.py", "import errno", "import ("), "SyntaxError"),
+        (("serve.py", "import os", "import no_such_thing"), "No module named 'no_such_thing'"),
+        (("handover.py", "_FORMAT = 1", "_FORMAT = 2"), "has format 1, and 2 is known"),
+        (("handover.py", "    started: float", "    more: int\n    started: float"), "field more"),
+        (("cli.py", "import sys", "import sys, time; time.sleep(60)"), "not up within 0.7 seconds"),
+    ],
+)
+def test_a_new_version_that_would_not_run_changes_nothing_and_the_next_one_is_tried_anew(
+    server: Server, versions: Versions, broken: tuple[str, str, str], words: str
+) -> None:
+    file, before, after = broken
+    hurry = f"{versions.prelude}\nfrom supervisor_py import upgrade\nupgrade.PATIENCE = 0.7"
+    server.start(f"--path={server.path}", prelude=hurry).wait_serving(1)
+    generations, held = server.generations(), _fds(server)
+    package = versions.add("broken", NEW) / file
+    text = package.read_text()
+    assert before in text
+    package.write_text(text.replace(before, after, 1))
+    versions.switch("broken")
+    failed = _upgrade(server)
+    assert failed.returncode == 1
+    assert words in failed.stderr
+    assert "start_server stays as it is" in failed.stderr
+    server.wait_for("start_server stays as it is")
+    known = _status(server)
+    assert known["version"] == __version__
+    assert server.generations() == generations
+    assert server.ask() == 1
+    assert _fds(server) == held
+    assert server.process is not None
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
+    assert children.split() == [str(generations[1])], "who has checked is gone"
+
+    versions.add("good", "9.9.10")
+    versions.switch("good")
+    slow = server.client("--upgrade", f"--control-socket={server.control}")
+    assert slow.returncode == 0, slow.stderr
+    assert _status(server)["version"] == "9.9.10"
+    assert server.stop() == 0
+
+
+def test_a_stop_during_the_check_ends_it_too(server: Server) -> None:
+    flag = server.directory / "checking"
+    server.start(
+        f"--path={server.path}", prelude=AT_CHECK.format(flag=str(flag), seconds=60)
+    ).wait_serving(1)
+    server.signal(signal.SIGUSR2)
+    wait_until(flag.exists, "the check runs")
+    assert server.process is not None
+    pid = server.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    assert len(children) == 2
+    assert server.stop() == 0
+    assert [one for one in children if alive(int(one))] == []
+
+
+def test_an_upgrade_that_can_not_be_checked_for_want_of_processes_is_said(server: Server) -> None:
+    flag = server.directory / "fail"
+    prelude = (
+        "import errno, os\n_real = os.fork\n"
+        "def _fork():\n"
+        f"    if os.path.exists({str(flag)!r}):\n"
+        "        raise OSError(errno.EAGAIN, 'no more processes')\n"
+        "    return _real()\n"
+        "os.fork = _fork"
+    )
+    server.start(prelude=prelude).wait_serving(1)
+    held = _fds(server)
+    flag.touch()
+    failed = _upgrade(server)
+    assert failed.returncode == 1
+    assert "it can't be checked: no more processes" in failed.stderr
+    assert _fds(server) == held
+    flag.unlink()
+    assert _upgrade(server).returncode == 0
+    assert server.stop() == 0
+
+
+def test_systemd_sees_the_same_main_process_and_no_stop(server: Server, tmp_path: Path) -> None:
+    address = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(str(address))
+        notify.setblocking(False)
+        server.start(f"--path={server.path}", env={"NOTIFY_SOCKET": str(address)}).wait_serving(1)
+        assert _upgrade(server).returncode == 0
+        assert server.restart().returncode == 0
+        messages = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                messages.append(notify.recv(4096).decode())
+    assert messages.count("READY=1") == 1
+    said = "\n".join(messages)
+    assert "STOPPING" not in said
+    assert "MAINPID" not in said
+    assert "FDSTORE=1" in messages[0]
+    assert server.process is not None
+    assert server.pid_file.read_text() == f"{server.process.pid}\n"
+
+
+def test_a_restart_that_waits_for_memory_waits_on_and_is_answered(
+    server: Server, tmp_path: Path
+) -> None:
+    short = tmp_path / "short"
+    prelude = (
+        "import os\nfrom supervisor_py import room\n"
+        f"room.left.__defaults__ = (lambda path: 'MemAvailable: %d kB' %"
+        f" (10 if os.path.exists({str(short)!r}) else 1 << 30) if 'meminfo' in path else None,)"
+    )
+    server.start(prelude=prelude).wait_serving(1)
+    short.touch()
+    with connect(str(server.control)) as restarting:
+        restarting.sendall(b"restart\n")
+        server.wait_for("restart waits: a second generation needs")
+        assert _upgrade(server).returncode == 0
+        assert _status(server)["restart"]["waits_for_memory"]
+        short.unlink()
+        assert "done generation 2 serves" in restarting.makefile().read()
+    assert server.stop() == 0
+
+
+def test_the_log_and_its_command_stay(server: Server, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    script = tmp_path / "take"
+    script.write_text(f"#!/bin/sh\necho $$ >> {tmp_path}/pids\nexec cat >> {out}\n")
+    script.chmod(0o755)
+    server.start(f"--log-file=| exec {script}").wait_serving(1)
+    wait_until(lambda: out.exists() and "starting new worker" in out.read_text(), "the log")
+    for _ in range(3):
+        assert _upgrade(server).returncode == 0
+    pids = (tmp_path / "pids").read_text().split()
+    assert len(pids) == 1
+    assert alive(int(pids[0]))
+    os.kill(int(pids[0]), signal.SIGKILL)
+    wait_until(lambda: len((tmp_path / "pids").read_text().split()) == 2, "it is started again")
+    assert server.stop() == 0
+    text = out.read_text()
+    assert text.count("upgraded start_server") == 3
+    assert text.rstrip().endswith("exiting")
+
+
+def test_lines_that_nobody_has_read_yet_go_on_too(server: Server) -> None:
+    read_end, write_end = os.pipe()
+    try:
+        fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, 4096)
+        dup = (
+            f"import os\nif not os.path.exists({str(server.pid_file)!r}):\n"
+            f"    os.dup2({write_end}, 2)"
+        )
+        server.start(prelude=dup, pass_fds=[write_end]).wait_serving(1)
+        os.close(write_end)
+        for _ in range(28):
+            assert server.restart().returncode == 0
+        assert _upgrade(server).returncode == 0
+        read = b""
+        server.signal(signal.SIGTERM)
+        while data := os.read(read_end, 65536):
+            read += data
+        assert server.wait() == 0
+    finally:
+        os.close(read_end)
+    said = read.decode()
+    assert len(said) > 4096
+    assert said.count("starting new worker") == 29
+    assert said.count("upgraded start_server") == 1
+    assert said.rstrip().endswith("exiting")
+
+
+def test_upgrade_says_what_it_needs() -> None:
+    run = subprocess.run(
+        [*command(), "--upgrade"], capture_output=True, text=True, timeout=LIMIT, check=False
+    )
+    assert run.returncode == 255
+    assert "--upgrade option requires --control-socket" in run.stderr
