@@ -31,6 +31,7 @@ class Deviation:
 # Messages
 REASON = "the texts of errors"
 ALLOWED = "what is allowed"
+HOLDER = "who has an address that is in use"
 WARNINGS = "Perl's warnings"
 PLAIN_NUMBERS = "numbers in messages"
 CONTROL = "--control-socket"
@@ -224,6 +225,7 @@ DEVIATIONS = {
             "they are for people",
         ),
         Deviation(ALLOWED, "said with a wrong value", "nobody has to look it up"),
+        Deviation(HOLDER, "said, with its pid and command", "it is the next question"),
         Deviation(
             EXEC,
             "`failed to exec PROGRAM: reason`, on a line of its own; no file of ours is removed",
@@ -268,6 +270,7 @@ def refused(title: str, text: str, status: int) -> dict[str, Differs]:
 _STARTING = "start_server (pid:<server>) starting now..."
 _PERL_PLACE = re.compile(r" at \S+ line \d+(?:, <\S+> (?:line|chunk) \d+)?\.$")
 _ALLOWED = re.compile(r" \((?:allowed|--[a-z-]+)(?:: .*)?\)$")
+_HOLDER = re.compile(r"(?<=Address already in use) \(pid \d+: .*\)$")
 _RESOLVE = re.compile(r"^(failed to resolve host:.*?): *(?:no such address|\[Errno|Name or).*$")
 
 
@@ -376,6 +379,7 @@ def _comparable(line: str, seen: set[str]) -> str:
     for pattern, title, kept in (
         (_PERL_PLACE, REASON, ""),
         (_ALLOWED, ALLOWED, ""),
+        (_HOLDER, HOLDER, ""),
         (_RESOLVE, REASON, r"\1:"),
     ):
         stripped = pattern.sub(kept, line)

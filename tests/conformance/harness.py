@@ -151,6 +151,7 @@ class Run:
         wanted = re.findall(r"@P(\d)@", repr(case))
         self._ports_wanted = max(map(int, wanted), default=0)
         self.ports: list[int] = []
+        self.held: list[socket.socket] = []  # what a script keeps open until the end
         self._sessions: list[int] = []
         self._daemon = 0  # its pid, when it has left our session
         self._pids: dict[int, str] = {}
@@ -324,8 +325,11 @@ class Run:
 
     def client(self, label: str, *options: str) -> int:
         """Run start_server again, as a client of the one that runs; note its outcome."""
+        return self.outcome(label, self.begin_client(*options))
+
+    def begin_client(self, *options: str) -> "subprocess.Popen[str]":
         words = [*self.command(), *map(self.fill_in, options)]
-        process = subprocess.Popen(
+        return subprocess.Popen(
             words,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -335,6 +339,9 @@ class Run:
             cwd=self.directory,
             start_new_session=True,
         )
+
+    def outcome(self, label: str, process: "subprocess.Popen[str]") -> int:
+        """Wait until a client has ended, and note its outcome."""
         self._pids[process.pid] = f"<{label}>"
         try:
             out, err = process.communicate(timeout=self.case.limit)
@@ -389,6 +396,8 @@ class Run:
         return self.notes
 
     def _clean_up(self) -> None:
+        for one in self.held:
+            one.close()
         if self.process is None:
             return
         for session in self._sessions:

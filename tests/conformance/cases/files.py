@@ -1,10 +1,12 @@
 """pid and status files, and the commands that go by them: --restart, --stop."""
 
+import signal
 from collections.abc import Callable, Iterator
 
 from .. import deviations as by
 from ..harness import Case, Differs, Run, serve
 
+TERM = int(signal.SIGTERM)
 PID, STATUS = "--pid-file=@DIR@/pid", "--status-file=@DIR@/status"
 
 
@@ -62,6 +64,23 @@ def _restart() -> Iterator[Case]:
 
     yield Case("restart-by-files-twice", BY_FILES, twice)
 
+    def waits(run: Run) -> None:
+        run.wait_record()
+        run.look("first", 1)
+        client = run.begin_client("--restart", *BY_FILES)
+        run.wait_record(2)
+        run.wait_for("killing old workers")
+        run.notes["waits for the old one"] = not run.holds_within(
+            lambda: client.poll() is not None, 2
+        )
+        run.signal_worker(1, "KILL")
+        run.outcome("restart", client)
+        run.look("restarted", 2)
+        run.end()
+
+    stubborn = {1: {"ignore": [TERM]}}
+    yield Case("restart-waits-for-the-old-generation", BY_FILES, waits, plan=stubborn)
+
     def nobody(*options: str) -> Callable[[Run], None]:
         def script(run: Run) -> None:
             run.client("restart", "--restart", *options)
@@ -98,6 +117,18 @@ def _stop() -> Iterator[Case]:
 
     yield Case("stop-by-pid-file", [*BY_FILES, "--path=@DIR@/listen"], stop)
     yield Case("stop-sends-signal-on-term", [*BY_FILES, "--signal-on-term=USR1"], stop)
+
+    def waits(run: Run) -> None:
+        run.wait_record()
+        run.look("first", 1)
+        client = run.begin_client("--stop", PID)
+        run.wait_for("received TERM")
+        run.notes["waits for the end"] = not run.holds_within(lambda: client.poll() is not None, 1)
+        run.signal_worker(1, "KILL")
+        run.outcome("stop", client)
+        run.wait_end()
+
+    yield Case("stop-waits-for-the-end", BY_FILES, waits, plan={0: {"ignore": [TERM]}})
 
     def nobody(*options: str) -> Callable[[Run], None]:
         def script(run: Run) -> None:

@@ -384,6 +384,22 @@ def _deviating() -> Iterator[Case]:
         },
     )
 
+    def early(run: Run) -> None:
+        run.wait_record()
+        run.signal("HUP")
+        run.wait_record(2)
+        run.wait_for("old worker ")
+        run.look("after", 2)
+        run.end()
+
+    yield Case(
+        "hup-in-the-first-interval",
+        [STATUS],
+        early,
+        interval="2",
+        deviates={"?messages": Differs(by.ONE_AT_A_TIME)},
+    )
+
     def many(run: Run) -> None:
         run.wait_record()
         for _ in range(4):

@@ -1,7 +1,7 @@
 """--port, --path and --backlog: what workers see of the sockets."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from .. import deviations as by
 from ..deviations import refused
@@ -93,6 +93,7 @@ def cases() -> Iterator[Case]:
         deviates={"messages": Differs(by.REASON, "failed to resolve host:::g")},
     )
     yield from _deviating()
+    yield from _in_use()
     yield from _paths()
     yield from _backlogs()
 
@@ -127,6 +128,41 @@ def _deviating() -> Iterator[Case]:
             deviates=refused(by.SAME_FD, f"fd {number} is taken for messages", 255),
         )
     yield Case("port-fd-0", [f"{first}=0"])
+
+
+def _taken(family: int, kind: int, host: str) -> Callable[[Run], None]:
+    def prelude(run: Run) -> None:
+        one = socket.socket(family, kind)
+        run.held.append(one)
+        one.bind((host, run.ports[0]))
+        if kind == socket.SOCK_STREAM:
+            one.listen()
+
+    return prelude
+
+
+def _in_use() -> Iterator[Case]:
+    ip4, ip6 = socket.AF_INET, socket.AF_INET6
+    tcp, udp = socket.SOCK_STREAM, socket.SOCK_DGRAM
+    for name, value, family, kind, host in (
+        ("tcp", "127.0.0.1:@P1@", ip4, tcp, "127.0.0.1"),
+        ("tcp-on-all-addresses", "@P1@", ip4, tcp, "127.0.0.1"),
+        ("udp", "u@P1@", ip4, udp, "127.0.0.1"),
+        ("ip6", "[::1]:@P1@", ip6, tcp, "::1"),
+        ("tcp-of-udp", "127.0.0.1:@P1@", ip4, udp, "127.0.0.1"),
+        ("ip4-of-ip6", "127.0.0.1:@P1@", ip6, tcp, "::1"),
+    ):
+        files = ["--path=@DIR@/listen", "--pid-file=@DIR@/pid"]
+        prelude = _taken(family, kind, host)
+        yield Case(f"port-in-use-{name}", [f"--port={value}", *files], prelude=prelude)
+    yield Case(
+        "port-twice",
+        ["--port=127.0.0.1:@P1@", "--port=127.0.0.1:@P1@"],
+        deviates={
+            "messages": Differs(by.CHECKED, "the same as --port=127.0.0.1:<port 1>"),
+            "?exit status": Differs(by.CHECKED, 98),
+        },
+    )
 
 
 def _stale(run: Run) -> None:

@@ -30,6 +30,7 @@ def cases() -> Iterator[Case]:
     for sent in ("TERM", "INT"):
         yield from _stops(sent)
         yield from _stops_in_a_restart(sent)
+        yield from _stops_in_failing_starts(sent)
     yield from _others()
 
 
@@ -148,6 +149,25 @@ def _stops_in_a_restart(sent: str) -> Iterator[Case]:
         in_interval,
         interval="2",
         deviates={"messages": Differs(by.AT_ONCE, f"received {sent}, sending TERM to all")},
+    )
+
+
+def _stops_in_failing_starts(sent: str) -> Iterator[Case]:
+    def script(run: Run) -> None:
+        run.wait_for("failed to start")
+        run.end(sent)
+
+    # A wait status where Perl's has not yet seen that the last one is dead.
+    yield Case(
+        f"{sent.lower()}-in-failing-starts",
+        ["--path=@DIR@/listen", "--pid-file=@DIR@/pid", STATUS],
+        script,
+        plan={0: {"exit": 7}},
+        interval="1",
+        deviates={
+            "?messages": Differs(by.AT_ONCE, f"received {sent}, sending TERM to all workers:"),
+            "?generation *": Differs(by.AT_ONCE),
+        },
     )
 
 
