@@ -132,6 +132,9 @@ class Output:
         if len(data) > room:
             self._lose(len(data), _UNREAD)
         else:
+            if self._lost and self._why == _UNREAD:  # it is missing here, between old and new
+                self._pending += self._notice()
+                self._lost = 0
             self._pending += data
         if not self._waiting:
             self.flush()
@@ -171,12 +174,15 @@ class Output:
         self._why = why
 
     def _write_part(self) -> None:
-        """Write as much as surely goes in at once; say how much is missing once all of it is."""
-        if self._pending:
-            del self._pending[: os.write(STDERR, bytes(self._pending[: select.PIPE_BUF]))]
-        else:
-            os.write(STDERR, f"{self._lost} bytes of output were lost: {self._why}\n".encode())
+        """Write as much as surely goes in at once."""
+        if self._lost and (self._why != _UNREAD or not self._pending):
+            os.write(STDERR, self._notice())
             self._lost = 0
+        else:
+            del self._pending[: os.write(STDERR, bytes(self._pending[: select.PIPE_BUF]))]
+
+    def _notice(self) -> bytes:
+        return f"{self._lost} bytes of output were lost: {self._why}\n".encode()
 
 
 def _takes_data(seconds: float = 0.0) -> bool:

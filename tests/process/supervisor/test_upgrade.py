@@ -143,6 +143,7 @@ def test_an_upgrade_runs_the_new_code_and_keeps_all_the_rest(
 
     assert server.restart().returncode == 0, "it goes on as before"
     assert server.ask() == 3
+    assert server.record(3)["fds"] == server.record(2)["fds"]
     assert _status(server)["restarts"] == {"boot": 1, "control": 2}
     assert server.stop() == 0
     for file in (server.path, server.pid_file, server.status_file, server.control):
