@@ -9,6 +9,7 @@ or root.
 from __future__ import annotations
 
 import os
+import time
 
 from . import sockets
 
@@ -25,6 +26,7 @@ RESTART, STATUS, UPGRADE = "restart", "status", "upgrade"
 PROGRESS, DONE, FAILED = "progress", "done", "failed"
 MODE = 0o600
 BACKLOG = 128
+_PAUSE = 1.0  # seconds without listening, when there is not one descriptor
 _MOST_CLIENTS = 32
 _LONGEST_REQUEST = 1024  # bytes
 
@@ -60,6 +62,7 @@ class ControlServer:
         self._clients: dict[int, _Client] = {}
         self.last = 0  # number of the client that came last
         self._spare = _open_spare()
+        self._due: float | None = None
         self._watch(self._listener.socket.fileno(), self._accept)
 
     def fileno(self) -> int:
@@ -111,16 +114,28 @@ class ControlServer:
 
     def _turn_away(self) -> None:
         """Close a connection that there is no descriptor for: waiting, it would keep us busy."""
-        if self._spare is None:
-            return
-        os.close(self._spare)
-        try:
-            socket = sockets.accept(self._listener.socket)
-            if socket:
-                socket.close()
-        except OSError:
-            pass
+        if self._spare is not None:
+            os.close(self._spare)
+            try:
+                socket = sockets.accept(self._listener.socket)
+                if socket:
+                    socket.close()
+            except OSError:
+                pass
         self._spare = _open_spare()
+        if self._spare is None:  # not even that is left
+            self._forget(self.fileno())
+            self._due = time.monotonic() + _PAUSE
+
+    def deadline(self) -> float | None:
+        """Return when `tick` has something to do, or None."""
+        return self._due
+
+    def tick(self) -> None:
+        """Listen again after a pause for want of descriptors."""
+        if self._due is not None and self._due <= time.monotonic():
+            self._due = None
+            self._watch(self.fileno(), self._accept)
 
     def _read(self, number: int) -> None:
         client = self._clients[number]
@@ -172,6 +187,7 @@ class ControlServer:
         """Say good-bye to all, and unlink the path if it still is ours."""
         for number in list(self._clients):
             self.answer(number, False, "the server has stopped")
-        self._forget(self._listener.socket.fileno())
+        if self._due is None:
+            self._forget(self.fileno())
         self._listener.socket.close()
         self._listener.remove()

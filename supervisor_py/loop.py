@@ -156,6 +156,7 @@ class SuperDaemon:
                 model.deadline(self._state),
                 self._logger.deadline() if self._logger else None,
                 self._upgrader.deadline(),
+                self._control.deadline() if self._control else None,
             )
             due = min((one for one in times if one is not None), default=None)
             self._poller.wait(None if due is None else max(0.0, due - time.monotonic()))
@@ -240,6 +241,8 @@ class SuperDaemon:
         if self._caught.take(signals.USR2):
             self._feed(events.UpgradeAsked())
         self._upgrader.tick()
+        if self._control:
+            self._control.tick()
         if self._caught.take(signals.HUP):
             self._feed(events.RestartAsked("HUP"))
         if self._logger:
