@@ -295,6 +295,21 @@ def test_clients_beyond_the_fds_cost_no_cpu_time_and_are_no_end_of_answers(
     assert server.stop() == 0
 
 
+def test_clients_cost_no_cpu_time_where_not_one_fd_is_to_be_had(
+    server: Server, held: ExitStack
+) -> None:
+    server.start(f"--path={server.path}").wait_serving(1)
+    _limit(server, resource.RLIMIT_NOFILE, 3)  # below what is open
+    held.enter_context(connect(str(server.control)))
+    time.sleep(0.1)
+    before = _cpu_seconds(_pid(server))
+    time.sleep(1)
+    assert _cpu_seconds(_pid(server)) - before < 0.2
+    _limit(server, resource.RLIMIT_NOFILE, 1024)
+    assert server.restart().returncode == 0
+    assert server.stop() == 0
+
+
 def _hung_up(client: socket.socket) -> bool:
     client.setblocking(False)
     try:
