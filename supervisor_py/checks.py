@@ -1,6 +1,7 @@
 """What the host says to a command line: asked before a socket is opened, and told all together.
 
 Nothing is made or changed here. What is found can change afterwards: whoever acts on it says so.
+This is loaded in a process of its own (`asking`), so that the super-daemon stays small.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ import stat
 from . import unixpath
 from .effects import places
 from .errors import Complaints, FatalError, from_os_error
-from .listeners import bound_paths, is_open
+from .listeners import bound_paths
 from .sockets import SOCK_STREAM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping, Sequence, Set
 
     from .handoff import Handed
     from .settings import Settings
@@ -27,31 +28,34 @@ _SHEBANG = b"#!"
 _LONGEST_SHEBANG = 256  # bytes; execve(2)
 
 
-def settle(
+def check(
     chosen: Settings,
     variables: Mapping[str, str],
     inherited: Sequence[Handed],
+    taken: Set[int],
     account: Account | None,
-) -> Settings:
-    """Return the settings with the addresses of their hosts; raises FatalError of all problems.
+) -> None:
+    """Raise FatalError of all problems.
 
-    `variables` are what the program will get, `account` is who it will be run as.
+    `variables` are what the program will get, `taken` are fds that are somebody's. `account` is who
+    the program will be run as, and who this process is afterwards.
     """
     wrong = Complaints()
-    ports = []
     for port in chosen.ports:
         with wrong:
-            _check_fd(port.fd, inherited)
-            ports.append(port.resolved())
+            if port.fd in taken:
+                what = f"--port: fd {port.fd} is taken: start_server was started with it open"
+                raise FatalError(what, 1)
+            port.resolved()
     ours = bound_paths(inherited)
     for path in chosen.paths:
         with wrong:
             if os.path.realpath(path) not in ours:
                 _check_path("path", path)
-    if chosen.control_socket:
-        with wrong:
+    with wrong:
+        if chosen.control_socket:
             _check_path("control-socket", chosen.control_socket)
-    log = log_file(chosen)
+    log = chosen.log_to_file()
     with wrong:
         if log:
             _check_file(f"failed to open log file:{log}", "log-file", log)
@@ -60,27 +64,25 @@ def settle(
             _check_file(f"failed to open file:{chosen.pid_file}", "pid-file", chosen.pid_file)
     with wrong:
         _check_distinct(chosen)
-    if chosen.probe:
-        from . import probe  # noqa: PLC0415  few have one, and all would pay for it
+    with wrong:
+        if chosen.probe:
+            from . import probe  # noqa: PLC0415  few have one
 
-        names = [port.name for port in chosen.ports if port.kind == SOCK_STREAM]
-        with wrong:
+            names = [port.name for port in chosen.ports if port.kind == SOCK_STREAM]
             probe.parse(chosen.probe, [*names, *chosen.paths])
-    if account:
-        from .users import ask_as  # noqa: PLC0415  loads the user database
+    with wrong:
+        if account:
+            from . import users  # noqa: PLC0415  loads the user database
 
-        for error in ask_as(account, lambda: _as_the_program(chosen, variables)):
-            wrong.add(error)
-    else:
-        for error in _as_the_program(chosen, variables):
-            wrong.add(error)
+            users.become(account)
+        _check_as_the_program(chosen, variables, wrong)
     wrong.settle()
-    return chosen.but(ports=tuple(ports))
 
 
-def _as_the_program(chosen: Settings, variables: Mapping[str, str]) -> list[FatalError]:
-    """Return what is wrong for the user that we and the program will be."""
-    wrong = Complaints()
+def _check_as_the_program(
+    chosen: Settings, variables: Mapping[str, str], wrong: Complaints
+) -> None:
+    """Take down what is wrong for the user that we and the program will be."""
     for option, file in (
         ("status-file", chosen.status_file),
         ("metrics-file", chosen.metrics_file),
@@ -93,19 +95,6 @@ def _as_the_program(chosen: Settings, variables: Mapping[str, str]) -> list[Fata
             what = f"failed to chdir:{chosen.directory}"
             _check_directory(what, "dir", chosen.directory, os.X_OK)
         _check_program(chosen.command[0], chosen.directory or "", variables)
-    return wrong.found
-
-
-def log_file(chosen: Settings) -> str | None:
-    """Return the file of --log-file; None for a command."""
-    name = chosen.log_file
-    return None if name is None or name.lstrip().startswith("|") else name
-
-
-def _check_fd(fd: int | None, inherited: Sequence[Handed]) -> None:
-    """Refuse an fd that is somebody's; 0 is what Perl's users give to servers that want stdin."""
-    if fd and is_open(fd) and fd not in [handed.fd for handed in inherited]:
-        raise FatalError(f"--port: fd {fd} is taken: start_server was started with it open", 1)
 
 
 def _check_directory(what: str, option: str, directory: str, rights: int) -> None:
@@ -169,7 +158,7 @@ def _check_distinct(chosen: Settings) -> None:
         ("pid-file", chosen.pid_file),
         ("status-file", chosen.status_file),
         ("metrics-file", chosen.metrics_file),
-        ("log-file", log_file(chosen)),
+        ("log-file", chosen.log_to_file()),
     ):
         if not path:
             continue

@@ -17,6 +17,8 @@ end only when the new one serves. SERVER_STARTER_PORT, LISTEN_FDS and NOTIFY_SOC
 program of its sockets and take its READY=1.
 """
 
+_INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
+
 
 def main() -> None:
     """Run the command line, and exit."""
@@ -25,6 +27,8 @@ def main() -> None:
     except FatalError as error:
         effects.say(str(error))
         code = error.code
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
     sys.exit(code)
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 
-from . import checks, control, effects, fdstore, handoff, handover, listeners, orphans, settings
+from . import control, effects, fdstore, handoff, handover, listeners, orphans, settings, signals
+from .asking import ask
 from .children import Work
 from .environment import Environment
 from .errors import FatalError
@@ -45,6 +46,7 @@ class _Start(Record):
 
 def serve(parsed: Parsed) -> int:
     """Start a server and run it to its end; return the exit status. Raises FatalError."""
+    signals.use_default(signals.CHLD)  # ignored, as some runners leave it, it hides who has ended
     variables = _given_variables()
     try:
         handed, only_check = handover.taken(variables)
@@ -57,7 +59,8 @@ def serve(parsed: Parsed) -> int:
     account = None
     if not handed:  # else what the options name is ours already
         account = _account(chosen)
-        chosen = checks.settle(chosen, environment.variables, inherited, account)
+        _check_host(chosen, environment, inherited, account)
+        chosen = chosen.but(ports=tuple(port.resolved() for port in chosen.ports))
     start = _Start(chosen, environment, variables, inherited, account, Notifier(variables), handed)
     if only_check:
         return _check(start)
@@ -67,8 +70,26 @@ def serve(parsed: Parsed) -> int:
     try:
         return _serve(start, typed)
     except FatalError as error:
+        effects.say(str(error))  # before the typed command ends, so that it is seen
         typed.answer(error.code)
-        raise
+        return error.code
+
+
+def _check_host(
+    chosen: Settings, environment: Environment, inherited: list[Handed], account: Account | None
+) -> None:
+    """Look for all that is wrong; raises FatalError."""
+    ours = [handed.fd for handed in inherited]
+    # 0 is what Perl's users give to programs that serve on stdin.
+    asked = {port.fd for port in chosen.ports if port.fd}
+    taken = {fd for fd in asked if fd not in ours and listeners.is_open(fd)}
+
+    def look() -> None:
+        from . import checks  # noqa: PLC0415  loaded where it is asked, and nowhere else
+
+        checks.check(chosen, environment.variables, inherited, taken, account)
+
+    ask(look)
 
 
 def _check(start: _Start) -> int:
@@ -210,7 +231,7 @@ def _become(account: Account, chosen: Settings, opened: Listeners) -> None:
     from . import users  # noqa: PLC0415  loads the user database
 
     files = [made.path for made in opened.made()]
-    for file in (chosen.pid_file, chosen.control_socket, checks.log_file(chosen)):
+    for file in (chosen.pid_file, chosen.control_socket, chosen.log_to_file()):
         if file:
             files.append(file)
     for file in files:

@@ -125,6 +125,11 @@ class Settings(Record):
     metrics_file: str | None
     policy: Policy  # but for what the environment says
 
+    def log_to_file(self) -> str | None:
+        """Return the file of --log-file; None for a command, or no log at all."""
+        name = self.log_file
+        return None if name is None or name.lstrip().startswith("|") else name
+
 
 class _Reader:
     """Reads values of the command line; one that is wrong is a complaint, and has its default."""

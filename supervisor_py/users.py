@@ -12,13 +12,7 @@ from .effects import say
 from .errors import FatalError, from_os_error
 from .record import Record
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import NoReturn
-
 _ROOT = 0
-_MOST = 65536  # bytes of complaints: a pipe's capacity
 
 
 class Account(Record):
@@ -81,45 +75,6 @@ def _may_be_root_again() -> bool:
     except OSError:
         return False
     return True
-
-
-def ask_as(account: Account, question: Callable[[], list[FatalError]]) -> list[FatalError]:
-    """Return what is wrong, seen by that account: asked in a process that has become it."""
-    read_end, write_end = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
-    if pid == 0:
-        _answer_as(account, question, write_end)
-    os.close(write_end)
-    with open(read_end, "rb") as file:
-        answer = os.fsdecode(file.read())
-    _, status = os.waitpid(pid, 0)
-    if status:
-        return [FatalError(f"failed to look at the files as user {account.user}: {answer}")]
-    found = []
-    for item in filter(None, answer.split("\0")):
-        code, _, message = item.partition(" ")
-        found.append(FatalError(message, int(code)))
-    return found
-
-
-def _answer_as(
-    account: Account, question: Callable[[], list[FatalError]], write_end: int
-) -> NoReturn:
-    """Be the process that is asked; nothing of the parent's clean-up may ever run."""
-    code = 1
-    try:
-        try:
-            become(account)
-            found = question()
-        except FatalError as error:
-            found = [error]
-        text = "\0".join(f"{error.code} {error}" for error in found)
-        os.write(write_end, os.fsencode(text)[:_MOST])
-        code = 0
-    except BaseException as error:  # noqa: BLE001  it must not get out of the child
-        os.write(write_end, os.fsencode(repr(error))[:_MOST])
-    finally:
-        os._exit(code)
 
 
 def give(path: str, account: Account) -> None:

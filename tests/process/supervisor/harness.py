@@ -35,7 +35,7 @@ def command(name: str = "cli", prelude: str = "") -> list[str]:
 
 # For a command that runs as nobody: what it loads may be where only root can read.
 AS_NOBODY = """
-import os, supervisor_py.serve, supervisor_py.takeover
+import os, supervisor_py.checks, supervisor_py.serve, supervisor_py.takeover, supervisor_py.users
 os.setgroups([])
 os.setgid({gid})
 os.setuid({uid})

@@ -136,8 +136,8 @@ def test_what_is_short_or_broken_around_it_is_said_and_survived(server: Server) 
     full = "import os\nos.dup2(os.open('/dev/full', os.O_WRONLY), 2)"
     forks = "real, tries = os.fork, []\n"
     forks += "def fork():\n    tries.append(1)\n"
-    forks += (
-        "    if len(tries) == 2: raise BlockingIOError(11, 'Resource temporarily unavailable')\n"
+    forks += (  # the first one is the start's, which asks what the host says
+        "    if len(tries) == 3: raise BlockingIOError(11, 'Resource temporarily unavailable')\n"
     )
     forks += "    return real()\nos.fork = fork"
     server.start(

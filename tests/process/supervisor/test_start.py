@@ -2,12 +2,16 @@
 
 import fcntl
 import os
+import signal
 import socket
 import stat
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from supervisor_py import asking
+from supervisor_py.errors import FatalError
 
 from .harness import LIMIT, Server, command, free_port, wait_until
 
@@ -235,3 +239,49 @@ def test_a_locale_that_python_has_made_up_is_not_handed_on(server: Server) -> No
         assert process.wait(LIMIT) == 0
         assert found == [f"{name}={value}" for name, value in given.items()]
         out.unlink()
+
+
+def test_what_is_asked_in_another_process_leaves_nothing_in_this_one() -> None:
+    def refuse() -> None:
+        os.chdir("/")
+        raise FatalError("a\nand b", 7)
+
+    before = Path.cwd()
+    with pytest.raises(FatalError, match="a\nand b") as refusal:
+        asking.ask(refuse)
+    assert refusal.value.code == 7
+    assert Path.cwd() == before
+    asking.ask(lambda: None)
+    with pytest.raises(FatalError, match="could not be checked: ZeroDivisionError"):
+        asking.ask(lambda: print(1 // 0))
+    with pytest.raises(FatalError, match="could not be checked: status:9"):
+        asking.ask(lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def test_a_start_without_processes_to_be_had_is_refused(server: Server) -> None:
+    prelude = (
+        "import os\n"
+        "def fork(): raise BlockingIOError(11, 'Resource temporarily unavailable')\n"
+        "os.fork = fork"
+    )
+    server.start(f"--path={server.path}", prelude=prelude)
+    assert server.wait() == 11
+    assert server.said() == "fork failed: Resource temporarily unavailable\n"
+    assert not server.path.exists()
+
+
+def test_a_runner_that_ignores_the_end_of_its_children_is_no_obstacle(server: Server) -> None:
+    prelude = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)"
+    server.start(f"--path={server.path}", prelude=prelude).wait_serving(1)
+    assert server.ask() == 1
+
+
+def test_an_interrupted_command_says_no_more(server: Server) -> None:
+    """At any moment before a server begins, and as a client."""
+    prelude = (
+        "import os, signal, supervisor_py.options\n"
+        "def parse(*_): os.kill(os.getpid(), signal.SIGINT)\n"
+        "supervisor_py.options.parse = parse"
+    )
+    done = subprocess.run(command(prelude=prelude), capture_output=True, timeout=LIMIT, check=False)
+    assert (done.returncode, done.stderr) == (130, b"")

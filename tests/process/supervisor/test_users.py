@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from supervisor_py import users
-from supervisor_py.errors import FatalError
 
 from .harness import AS_NOBODY, LIMIT, Server, alive, command, connect, wait_until
 
@@ -197,7 +196,7 @@ def test_a_user_or_group_that_does_not_exist_is_refused(
 def _as_nobody(*arguments: str) -> "subprocess.CompletedProcess[str]":
     prelude = AS_NOBODY.format(uid=NOBODY.pw_uid, gid=NOBODY.pw_gid)
     return subprocess.run(
-        [*command(prelude=f"import pwd, grp\n{prelude}"), *arguments],
+        [*command(prelude=prelude), *arguments],
         capture_output=True,
         text=True,
         timeout=LIMIT,
@@ -236,26 +235,6 @@ def test_nobody_can_have_a_file_given_away_that_is_not_ours(tmp_path: Path) -> N
     os.chown(precious, 1, 1)
     users.give(str(precious), account)
     assert _owner(precious) == (1, 1), "it was not root's"
-
-
-def test_what_is_asked_as_another_user_is_answered_with_all_that_is_wrong() -> None:
-    account = users.find("nobody", None)
-
-    def question() -> list[FatalError]:
-        return [FatalError(f"uid {os.geteuid()}\nand more", 7), FatalError("gone", 2)]
-
-    answered = users.ask_as(account, question)
-    assert [(str(one), one.code) for one in answered] == [
-        (f"uid {NOBODY.pw_uid}\nand more", 7),
-        ("gone", 2),
-    ]
-    assert os.geteuid() == 0
-
-    def broken() -> list[FatalError]:
-        raise RuntimeError("broken")
-
-    (told,) = users.ask_as(account, broken)
-    assert "broken" in str(told)
 
 
 def test_a_worker_that_only_that_user_may_signal_is_ended(theirs: Theirs) -> None:
