@@ -8,7 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     Read = Callable[[str], str | None]
 
@@ -37,12 +37,9 @@ def left(read: Read = read_file) -> tuple[float, str]:
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if number == "0" and not controllers:
-            groups = (_of_v2(read, group, swap) for group in _upwards(_V2, path))
+            found += _of_v2(read, _downwards(_V2, path), swap)
         elif "memory" in controllers.split(","):
-            groups = (_of_v1(read, group, swap) for group in _upwards(_V1, path))
-        else:
-            continue
-        found += [one for one in groups if one]
+            found += _of_v1(read, _downwards(_V1, path), swap)
     return min(found)
 
 
@@ -56,14 +53,12 @@ def _table(text: str) -> dict[str, int]:
     return found
 
 
-def _upwards(top: str, path: str) -> Iterator[str]:
-    """Go from a cgroup to the top one: each may have a limit."""
-    path = path.rstrip("/")
-    while True:
-        yield top + path
-        if not path:
-            return
-        path = path.rpartition("/")[0]
+def _downwards(top: str, path: str) -> Iterator[str]:
+    """Go from the top cgroup to ours: each may have a limit, which holds for all below it."""
+    yield top
+    for name in filter(None, path.split("/")):
+        top = f"{top}/{name}"
+        yield top
 
 
 def _kb(text: str | None) -> int | None:
@@ -75,29 +70,35 @@ def _kb(text: str | None) -> int | None:
     return number if number < _UNLIMITED_KB else None
 
 
-def _of_v2(read: Read, group: str, swap: int) -> tuple[float, str] | None:
-    most, used = _kb(read(f"{group}/memory.max")), _kb(read(f"{group}/memory.current"))
-    if most is None or used is None:
-        return None
-    # A file cache that nobody has used for a while goes first when memory is short.
-    cache = _table(read(f"{group}/memory.stat") or "").get("inactive_file", 0) // _BYTES_PER_KB
-    most_swap = _kb(read(f"{group}/memory.swap.max"))
-    if most_swap is not None:
-        used_swap = _kb(read(f"{group}/memory.swap.current")) or 0
-        swap = min(swap, max(0, most_swap - used_swap))
-    return max(0, most - used + cache) + swap, f"limit of the cgroup {group}"
+def _of_v2(read: Read, groups: Iterable[str], swap: int) -> Iterator[tuple[float, str]]:
+    for group in groups:
+        most_swap = _kb(read(f"{group}/memory.swap.max"))
+        if most_swap is not None:
+            used_swap = _kb(read(f"{group}/memory.swap.current")) or 0
+            swap = min(swap, max(0, most_swap - used_swap))
+        most, used = _kb(read(f"{group}/memory.max")), _kb(read(f"{group}/memory.current"))
+        if most is not None and used is not None:
+            yield _left(group, most - used, _cache(read, group, "inactive_file"), swap)
 
 
-def _of_v1(read: Read, group: str, swap: int) -> tuple[float, str] | None:
-    most = _kb(read(f"{group}/memory.limit_in_bytes"))
-    used = _kb(read(f"{group}/memory.usage_in_bytes"))
-    if most is None or used is None:
-        return None
-    stat = _table(read(f"{group}/memory.stat") or "")
-    room = max(0, most - used + stat.get("total_inactive_file", 0) // _BYTES_PER_KB)
-    # memsw limits memory and swap together.
-    most_both = _kb(read(f"{group}/memory.memsw.limit_in_bytes"))
-    used_both = _kb(read(f"{group}/memory.memsw.usage_in_bytes"))
-    if most_both is not None and used_both is not None:
-        swap = min(swap, max(0, most_both - used_both - (most - used)))
-    return room + swap, f"limit of the cgroup {group}"
+def _of_v1(read: Read, groups: Iterable[str], swap: int) -> Iterator[tuple[float, str]]:
+    for group in groups:
+        most = _kb(read(f"{group}/memory.limit_in_bytes"))
+        used = _kb(read(f"{group}/memory.usage_in_bytes"))
+        if most is None or used is None:
+            continue
+        # memsw limits memory and swap together.
+        most_both = _kb(read(f"{group}/memory.memsw.limit_in_bytes"))
+        used_both = _kb(read(f"{group}/memory.memsw.usage_in_bytes"))
+        if most_both is not None and used_both is not None:
+            swap = min(swap, max(0, most_both - used_both - (most - used)))
+        yield _left(group, most - used, _cache(read, group, "total_inactive_file"), swap)
+
+
+def _cache(read: Read, group: str, name: str) -> int:
+    """Return the file cache that nobody has used for a while: it goes first."""
+    return _table(read(f"{group}/memory.stat") or "").get(name, 0) // _BYTES_PER_KB
+
+
+def _left(group: str, free: int, cache: int, swap: int) -> tuple[float, str]:
+    return float(max(0, free + cache) + swap), f"limit of the cgroup {group}"
