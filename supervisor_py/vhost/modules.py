@@ -111,8 +111,6 @@ class AppFinder(MetaPathFinder):
         self._hidden = {app: frozenset(_hidden_in(app.import_roots)) for app in apps}
         self._loading: AppContext | None = None
         self._refused: list[ClashError] = []
-        for app in apps:
-            app.search[:] = [*app.import_roots, *self._shared]
 
     def install(self) -> None:
         """Be asked before Python's own finder, and after those of built-in modules."""
@@ -128,12 +126,15 @@ class AppFinder(MetaPathFinder):
         before = set(sys.modules)
         self._loading = app
         self._refused.clear()
-        sys.path[:] = app.search
+        sys.path[:] = [*app.import_roots, *self._shared]
         try:
             yield
         finally:
             self._loading = None
-            app.search[:] = [entry for entry in sys.path if os.path.isabs(entry)]
+            search = [entry for entry in sys.path if os.path.isabs(entry)]
+            # A library may have added something, too: pkg_resources does.
+            self._shared = [entry for entry in search if not self._is_own(app, entry)]
+            app.search[:] = search
             sys.path[:] = self._shared
         for name in [name for name in sys.modules if type(name) is str and name not in before]:
             if self._is_own_file(app, sys.modules[name]):
@@ -202,20 +203,28 @@ class AppFinder(MetaPathFinder):
             return app.search
         return [*app.search, *(entry for entry in sys.path if entry not in app.search)]
 
-    def _is_own(self, app: AppContext, entry: str) -> bool:
-        return entry in app.import_roots or entry not in self._shared
+    def _is_own(self, app: AppContext, path: str) -> bool:
+        """Tell whether what is on sys.path, or in it, is the app's: also where nobody knows it."""
+        return self._nearest(app, path) is not False
 
     def _is_own_file(self, app: AppContext, module: object) -> bool:
         """Tell whether a module that was put into sys.modules by hand is of the app's own."""
         file = getattr(module, "__file__", None)
-        if not isinstance(file, str):
-            return False
-        nearest = max(
-            (entry for entry in (*app.search, *self._shared) if file.startswith(f"{entry}/")),
-            key=len,
-            default=None,
-        )
-        return nearest is not None and self._is_own(app, nearest)
+        return isinstance(file, str) and self._nearest(app, os.path.abspath(file)) is True
+
+    def _nearest(self, app: AppContext, path: str) -> bool | None:
+        """Return whose the nearest directory is: the app's or not, or None where nobody knows.
+
+        The virtualenv may be inside the app's directory, or the other way round.
+        """
+        known = dict.fromkeys(app.search, True) | dict.fromkeys(self._shared, False)
+        known |= dict.fromkeys((str(app.root), *app.import_roots), True)
+        while path not in known:
+            above = os.path.dirname(path)
+            if above == path:
+                return None
+            path = above
+        return known[path]
 
     def _claim(self, spec: ModuleSpec, app: AppContext) -> ModuleSpec:
         loader = spec.loader

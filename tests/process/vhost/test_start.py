@@ -162,7 +162,7 @@ def test_two_apps_that_are_one_object_of_an_installed_package_are_refused(
     for name in "ab":
         pool.write_text(pool.read_text().replace(f"wsgi_{name}:application", "flask:Flask"))
     said = refusal(pool, sockets)
-    assert "the app b can't be loaded: its WSGI object is the app a's, too" in said
+    assert "the app b can't be loaded: its object is the app a's, too" in said
 
 
 def test_a_library_that_takes_in_an_apps_own_module_is_named(
