@@ -285,3 +285,28 @@ def test_an_interrupted_command_says_no_more(server: Server) -> None:
     )
     done = subprocess.run(command(prelude=prelude), capture_output=True, timeout=LIMIT, check=False)
     assert (done.returncode, done.stderr) == (130, b"")
+
+
+_AFTER_PID_FILE = """
+import os, signal, supervisor_py.serve
+class PidFile(supervisor_py.serve.PidFile):
+    def __init__(self, path):
+        super().__init__(path)
+        os.kill(os.getpid(), signal.SIG{name})
+supervisor_py.serve.PidFile = PidFile
+"""
+
+
+def test_a_stop_that_comes_before_anything_runs_is_obeyed(server: Server) -> None:
+    prelude = _AFTER_PID_FILE.format(name="TERM")
+    server.start(f"--path={server.path}", prelude=prelude)
+    assert server.wait() == 0
+    assert "received TERM" in server.said()
+    for file in (server.path, server.pid_file, server.control, server.status_file):
+        assert not file.exists()
+
+
+def test_a_restart_that_is_asked_before_anything_runs_is_done(server: Server) -> None:
+    server.start(f"--path={server.path}", prelude=_AFTER_PID_FILE.format(name="HUP"))
+    server.wait_serving(2)
+    assert server.ask() == 2

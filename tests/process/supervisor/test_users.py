@@ -7,6 +7,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ from .harness import AS_NOBODY, LIMIT, Server, alive, command, connect, wait_unt
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 NOBODY = pwd.getpwnam("nobody")
+_SYSTEM_PYTHON = "/usr/bin/python3"  # ours may be where only root can read
+_NEW_ENOUGH = "import sys; sys.exit(sys.version_info < (3, 11))"
 _PROGRAM = ["/bin/sh", "-c", 'id -G >"$OUT"; env >>"$OUT"; exec sleep 60']
 
 
@@ -132,6 +135,26 @@ def test_what_that_user_can_not_remove_is_left_and_said_and_the_next_start_copes
     theirs.begin()
     assert f"removing existing socket file:{theirs.path}" in theirs.said()
     connect(str(theirs.path)).close()
+
+
+def test_an_upgrade_keeps_the_user_the_sockets_and_what_serves(
+    theirs: Theirs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not shutil.which(_SYSTEM_PYTHON) or subprocess.call([_SYSTEM_PYTHON, "-c", _NEW_ENOUGH]):
+        pytest.skip("a Python that nobody may run is needed")
+    monkeypatch.setattr(sys, "executable", _SYSTEM_PYTHON)
+    theirs.begin()
+    assert theirs.process is not None
+    before = theirs.generations()
+    upgraded = theirs.client("--upgrade", f"--control-socket={theirs.control}")
+    assert upgraded.returncode == 0, upgraded.stderr
+    assert theirs.identity(theirs.process.pid)["Uid"] == [NOBODY.pw_uid] * 4
+    assert theirs.generations() == before
+    connect(str(theirs.path)).close()
+    assert theirs.restart().returncode == 0
+    theirs.wait_serving(2)
+    assert theirs.identity(theirs.generations()[2])["Uid"] == [NOBODY.pw_uid] * 4
+    assert theirs.stop() == 0
 
 
 def test_in_a_directory_of_that_user_nothing_is_left(theirs: Theirs) -> None:
