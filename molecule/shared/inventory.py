@@ -21,6 +21,7 @@ class Inventory:
     def __init__(self, machine: str) -> None:
         self.machine = machine
         self._changed = False
+        self._repository = REPOSITORY
         self.path = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "inventory"
 
     @cached_property
@@ -29,6 +30,13 @@ class Inventory:
         text = (self.path / "group_vars" / "all.yml").read_text(encoding="utf-8")
         variables: dict[str, Any] = yaml.safe_load(text)
         return variables
+
+    def of(self, repository: Path) -> Inventory:
+        """The same, but by the site.yml of another copy of this repository."""
+        self._changed = True  # restored it is by our own
+        other = Inventory(self.machine)
+        other._repository = repository
+        return other
 
     def apply(self, **changes: object) -> None:
         """Run site.yml; raises AssertionError with its output where it fails."""
@@ -59,8 +67,8 @@ class Inventory:
                     f"--extra-vars=@{file.name}",
                     "playbooks/site.yml",
                 ],
-                cwd=REPOSITORY,
-                env={**os.environ, "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg")},
+                cwd=self._repository,
+                env={**os.environ, "ANSIBLE_CONFIG": str(self._repository / "ansible.cfg")},
                 capture_output=True,
                 text=True,
                 check=False,
