@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 
+from .effects import say
 from .errors import FatalError, from_os_error
 
 TYPE_CHECKING = False
@@ -22,8 +24,12 @@ class PidFile:
     def __init__(self, path: str) -> None:
         self._path = path
         self._fd = self._open()
-        os.ftruncate(self._fd, 0)
-        os.write(self._fd, b"%d\n" % os.getpid())
+        try:
+            os.ftruncate(self._fd, 0)
+            os.write(self._fd, b"%d\n" % os.getpid())
+        except OSError as error:
+            self.remove()  # an empty one would tell --stop nothing
+            raise from_os_error(f"failed to write file:{path}", error) from error
 
     def _open(self) -> int:
         while True:
@@ -31,6 +37,9 @@ class PidFile:
                 fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             except OSError as error:
                 raise from_os_error(f"failed to open file:{self._path}", error) from error
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                os.close(fd)  # not /dev/null, which would be unlinked at the end
+                raise FatalError(f"failed to open file:{self._path}: not a file", errno.EINVAL)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -59,7 +68,10 @@ class PidFile:
     def remove(self) -> None:
         """Unlink, then close: who waits for the lock finds no file (`--stop` depends on it)."""
         if _same_file(self._fd, self._path):
-            os.unlink(self._path)
+            try:
+                os.unlink(self._path)
+            except OSError as error:
+                say(f"failed to unlink file:{self._path}: {error.strerror}")
         os.close(self._fd)
 
 
