@@ -203,7 +203,7 @@ def test_a_log_command_holds_none_of_our_sockets(server: Server) -> None:
 def test_a_slow_log_command_gets_the_last_lines_too(server: Server) -> None:
     out = server.directory / "out"
     server.plan(flood=3000)  # more than its pipe holds
-    _talk(server, f"--log-file=|sleep 0.7; exec cat >> {out}").wait_serving(1)
+    _talk(server, f"--log-file=|sleep 1.6; exec cat >> {out}").wait_serving(1)
     server.signal(signal.SIGTERM)
     assert server.wait() == 0
     text = out.read_text()
