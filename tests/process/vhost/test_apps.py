@@ -122,7 +122,9 @@ def test_an_app_is_loaded_in_its_directory_with_its_environment(server: Server, 
     }
 
 
-def test_requests_in_threads_at_once_each_see_their_own_app(server: Server) -> None:
+def test_each_app_runs_in_its_own_directory_also_in_threads_and_while_streaming(
+    server: Server,
+) -> None:
     wrong: list[Any] = []
 
     def client(name: str, path: str) -> None:

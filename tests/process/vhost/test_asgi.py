@@ -177,16 +177,14 @@ def ask(server: Server, host: str, path: str = "/") -> Any:
 
 
 @pytest.mark.parametrize("path", ["/", "/started", "/sync", "/thread", "/anyio", "/task"])
-def test_promise_2_an_asgi_app_is_at_home_on_its_loop_and_in_threads(
-    server: Server, path: str
-) -> None:
+def test_an_asgi_app_is_at_home_on_its_loop_and_in_threads(server: Server, path: str) -> None:
     for name in (*NAMES, *reversed(NAMES)):
         seen = ask(server, f"{name}.test", path)
         found = {key: seen[key] for key in ("cwd", "colour", "name", "file")}
         assert found == {"cwd": name, "colour": f"{name}ish", "name": name, "file": name}
 
 
-def test_promise_2_streams_of_two_asgi_apps_at_once_stay_at_home(server: Server) -> None:
+def test_streams_of_two_asgi_apps_at_once_stay_at_home(server: Server) -> None:
     with contextlib.ExitStack() as stack:
         answers = []
         for name in NAMES * 2:
@@ -258,7 +256,7 @@ def failing_pool(folder: Path) -> Path:
     return pool
 
 
-def test_promise_3_a_lifespan_that_fails_refuses_a_deploy(tmp_path: Path, sockets: Sockets) -> None:
+def test_a_lifespan_that_fails_refuses_a_deploy(tmp_path: Path, sockets: Sockets) -> None:
     server = vhost_server(failing_pool(tmp_path), sockets)
     assert server.process.wait(20) != 0
     server.read_notifications()
@@ -269,7 +267,7 @@ def test_promise_3_a_lifespan_that_fails_refuses_a_deploy(tmp_path: Path, socket
     assert "left: RuntimeError: no database" in log.splitlines()
 
 
-def test_promise_3_a_lifespan_that_fails_at_boot_takes_only_its_app_down(
+def test_a_lifespan_that_fails_at_boot_takes_only_its_app_down(
     tmp_path: Path, sockets: Sockets
 ) -> None:
     with running(failing_pool(tmp_path), sockets, SERVER_STARTER_BOOT="1"):

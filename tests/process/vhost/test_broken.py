@@ -38,16 +38,12 @@ def broken_pool(folder: Path, kind: str) -> Path:
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_promise_3_a_broken_app_refuses_a_deploy(
-    tmp_path: Path, sockets: Sockets, kind: str
-) -> None:
+def test_a_broken_app_refuses_a_deploy(tmp_path: Path, sockets: Sockets, kind: str) -> None:
     said = refusal(broken_pool(tmp_path, kind), sockets)
     assert re.match(rf"vhost_server: {tmp_path}/test.toml:\d+: the app bad can't be loaded: ", said)
 
 
-def test_promise_3_the_refusal_ends_with_the_apps_traceback(
-    tmp_path: Path, sockets: Sockets
-) -> None:
+def test_the_refusal_ends_with_the_apps_traceback(tmp_path: Path, sockets: Sockets) -> None:
     lines = refusal(broken_pool(tmp_path, "raises"), sockets).splitlines()
     assert f'  File "{tmp_path}/bad/wsgi_bad.py", line 2, in at_load' in lines
     assert lines[-1] == "KeyError: 'no setting'"
@@ -55,7 +51,7 @@ def test_promise_3_the_refusal_ends_with_the_apps_traceback(
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_promise_3_at_boot_a_broken_app_takes_only_itself_down(
+def test_at_boot_a_broken_app_takes_only_itself_down(
     tmp_path: Path, sockets: Sockets, kind: str
 ) -> None:
     with running(broken_pool(tmp_path, kind), sockets, SERVER_STARTER_BOOT="1") as server:
@@ -70,7 +66,7 @@ def test_promise_3_at_boot_a_broken_app_takes_only_itself_down(
     assert "the app bad can't be loaded: " in server.log.read_text()
 
 
-def test_promise_3_at_boot_a_missing_directory_takes_only_its_app_down(
+def test_at_boot_a_missing_directory_takes_only_its_app_down(
     tmp_path: Path, sockets: Sockets
 ) -> None:
     pool = pool_of(tmp_path, bad=GOOD_APP, fine=GOOD_APP)
@@ -86,7 +82,7 @@ def test_a_broken_pool_file_is_refused_at_boot_too(tmp_path: Path, sockets: Sock
     assert "pool.workers: 0 is not" in said
 
 
-def test_promise_3_under_start_server_boot_deploy_and_restart(tmp_path: Path) -> None:
+def test_under_start_server_boot_deploy_and_restart(tmp_path: Path) -> None:
     pool = pool_of(tmp_path, fine=GOOD_APP, bad=BROKEN["raises"])
     port = free_port()
     files = [f"--control-socket={tmp_path}/control"]

@@ -100,9 +100,7 @@ def test_a_page_that_is_not_there_is_404(server: Server, name: str) -> None:
     assert get(server.sockets.path, f"{name}.test", "/none").status == 404
 
 
-def test_promise_2_two_django_projects_are_refused_with_the_way_out(
-    tmp_path: Path, sockets: Sockets
-) -> None:
+def test_two_django_projects_are_refused_with_the_way_out(tmp_path: Path, sockets: Sockets) -> None:
     said = refusal(write_pool(tmp_path, {"shop": "django", "blog": "django"}), sockets)
     assert (
         "the app blog can't be loaded: it is a Django project (project.settings), as is the app"
@@ -111,7 +109,7 @@ def test_promise_2_two_django_projects_are_refused_with_the_way_out(
     ) in said
 
 
-def test_promise_3_at_boot_the_first_django_project_is_served_and_the_second_is_not(
+def test_at_boot_the_first_django_project_is_served_and_the_second_is_not(
     tmp_path: Path, sockets: Sockets
 ) -> None:
     pool = write_pool(tmp_path, {"shop": "django", "blog": "django", "other": "flask"})

@@ -62,7 +62,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         ("docs.test", "/w/x", ["wiki", "/w", "/x"]),
     ],
 )
-def test_promise_1_host_and_path_pick_the_app(
+def test_host_and_path_pick_the_app(
     server: Server, host: str, path: str, expected: list[str]
 ) -> None:
     for address in (server.sockets.path, server.sockets.port):
@@ -83,7 +83,7 @@ def test_promise_1_host_and_path_pick_the_app(
         ("shop.test", "/wiki/../x", 400),
     ],
 )
-def test_promise_1_an_unknown_host_or_path_never_reaches_a_neighbour(
+def test_an_unknown_host_or_path_never_reaches_a_neighbour(
     server: Server, host: str, path: str, status: int
 ) -> None:
     before = server.log.read_text().count("reached")
@@ -91,7 +91,7 @@ def test_promise_1_an_unknown_host_or_path_never_reaches_a_neighbour(
     assert server.log.read_text().count("reached") == before
 
 
-def test_promise_1_a_default_app_gets_what_nobody_has(tmp_path: Path, sockets: Sockets) -> None:
+def test_a_default_app_gets_what_nobody_has(tmp_path: Path, sockets: Sockets) -> None:
     hosts = {"shop": ["shop.test"], "rest": ["*"]}
     with running(write_pool(tmp_path, hosts), sockets):
         for host, name in (("shop.test", "shop"), ("other.test", "rest"), ("[::1]:80", "rest")):
@@ -132,7 +132,7 @@ OK = b"Host: shop.test\r\n"
         b"POST / HTTP/1.0\r\n" + OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ],
 )  # fmt: skip
-def test_promise_1_no_two_or_absurd_hosts_and_smuggled_headers_get_400_and_reach_no_app(
+def test_an_absurd_host_or_a_smuggled_header_gets_400_and_reaches_no_app(
     server: Server, request_: bytes
 ) -> None:
     before = server.log.read_text().count("reached")

@@ -219,9 +219,7 @@ def ask(server: Server, name: str, probe: str) -> Any:
 
 
 @pytest.mark.parametrize("probe", [probe for probe in PROBES if probe != "shared_library"])
-def test_two_apps_with_modules_of_the_same_names_each_get_their_own(
-    server: Server, probe: str
-) -> None:
+def test_two_apps_may_both_have_an_app_py(server: Server, probe: str) -> None:
     assert [ask(server, name, probe) for name in (*NAMES, *reversed(NAMES))] == [
         *NAMES,
         *reversed(NAMES),

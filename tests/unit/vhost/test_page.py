@@ -8,7 +8,9 @@ import pytest
 
 from supervisor_py.vhost import pool
 
-PAGE = (Path(__file__).parents[3] / "docs" / "vhost_server.md").read_text()
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs" / "vhost_server.md").read_text()
+TESTS = ROOT / "tests" / "process" / "vhost"
 
 
 def test_the_pool_file_of_the_page_is_one_and_has_every_key_of_a_pool() -> None:
@@ -16,6 +18,15 @@ def test_the_pool_file_of_the_page_is_one_and_has_every_key_of_a_pool() -> None:
     assert pool.problems(document) == []
     assert set(document["pool"]) == set(pool.POOL_KEYS)
     assert {key for app in document["apps"] for key in app} == set(pool.APP_KEYS)
+
+
+def test_each_promise_is_the_name_of_a_test() -> None:
+    section = PAGE[PAGE.index("## What it promises") : PAGE.index("## The pool file")]
+    promises = re.findall(r"\*\*(.+?)\*\*", section, re.DOTALL)
+    names = {"test_" + "_".join(re.findall(r"\w+", promise.lower())) for promise in promises}
+    tests = "\n".join(path.read_text() for path in TESTS.rglob("test_*.py"))
+    assert len(names) >= 10
+    assert names <= set(re.findall(r"^def (test_\w+)\(", tests, re.MULTILINE))
 
 
 @pytest.mark.parametrize("key", pool.APP_KEYS)
