@@ -227,4 +227,5 @@ def _at(moment: float, about: About) -> float:
 
 
 def _label(text: str) -> str:
+    text = text.encode("utf-8", "replace").decode()  # a file's name may be of any bytes
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

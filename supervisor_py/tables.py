@@ -23,9 +23,9 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 def age(seconds: float) -> str:
     """Put a time span in words of two units at most: `7.2 s`, `3 min 20 s`, `2 d 5 h`."""
-    if seconds < _MINUTE:
+    if round(seconds, 1) < _MINUTE:
         return f"{seconds:.1f} s"
-    whole = int(seconds)
+    whole = int(max(seconds, _MINUTE))
     if whole < _HOUR:
         return f"{whole // _MINUTE} min {whole % _MINUTE} s"
     if whole < _DAY:
