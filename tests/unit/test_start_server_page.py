@@ -8,7 +8,8 @@ import pytest
 from supervisor_py import handoff, model, options, sdnotify, settings
 from tests.conformance.deviations import DEVIATIONS
 
-PAGE = (Path(__file__).parents[2] / "docs" / "start_server.md").read_text()
+PATH = Path(__file__).parents[2] / "docs" / "start_server.md"
+PAGE = PATH.read_text()
 
 
 def _section(title: str) -> str:
@@ -75,6 +76,8 @@ def test_the_table_of_deviations_is_the_one_that_is_tested() -> None:
     assert rows == [[one.title, one.how, one.why] for one in DEVIATIONS.values()]
 
 
-def test_the_page_has_what_other_pages_and_people_add() -> None:
-    for title in ("Readiness", "Upgrading itself", "Memory"):
-        assert _section(title)
+def test_no_section_is_empty_and_all_links_lead_somewhere() -> None:
+    for title in re.findall(r"^## (.*)", PAGE, re.MULTILINE):
+        assert _section(title).strip(), title
+    for page in re.findall(r"\]\(([a-z-]+\.md)", PAGE):
+        assert (PATH.parent / page).exists(), page
