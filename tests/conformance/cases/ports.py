@@ -1,5 +1,6 @@
 """--port, --path and --backlog: what workers see of the sockets."""
 
+import contextlib
 import socket
 from collections.abc import Callable, Iterator
 
@@ -134,9 +135,10 @@ def _taken(family: int, kind: int, host: str) -> Callable[[Run], None]:
     def prelude(run: Run) -> None:
         one = socket.socket(family, kind)
         run.held.append(one)
-        one.bind((host, run.ports[0]))
-        if kind == socket.SOCK_STREAM:
-            one.listen()
+        with contextlib.suppress(OSError):  # a machine without IPv6: then nobody has it
+            one.bind((host, run.ports[0]))
+            if kind == socket.SOCK_STREAM:
+                one.listen()
 
     return prelude
 
