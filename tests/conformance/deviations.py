@@ -175,8 +175,8 @@ DEVIATIONS = {
         ),
         Deviation(
             BOOT,
-            "set for workers",
-            "it tells the workers of a server that is dead from anybody else's",
+            "set for a worker that is started while none serves",
+            "serving a part can then be better than serving nothing",
             variables=("SERVER_STARTER_BOOT",),
         ),
         Deviation(
