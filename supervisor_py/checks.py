@@ -51,10 +51,10 @@ def check(
     for path in chosen.paths:
         with wrong:
             if os.path.realpath(path) not in ours:
-                _check_path("path", path)
+                _check_path("path", path, chosen.status_file)
     with wrong:
         if chosen.control_socket:
-            _check_path("control-socket", chosen.control_socket)
+            _check_path("control-socket", chosen.control_socket, None)
     log = chosen.log_to_file()
     with wrong:
         if log:
@@ -117,7 +117,7 @@ def _check_parent(what: str, option: str, path: str) -> None:
     _check_directory(what, option, os.path.dirname(path) or ".", os.W_OK | os.X_OK)
 
 
-def _check_path(option: str, path: str) -> None:
+def _check_path(option: str, path: str, status_file: str | None) -> None:
     """Check the path of a socket that is to be made."""
     what = f"failed to listen to file {path}"
     if not path or len(os.fsencode(path)) > unixpath.LONGEST:
@@ -126,7 +126,7 @@ def _check_path(option: str, path: str) -> None:
     if unixpath.look(path) == unixpath.LIVE:
         from . import takeover  # noqa: PLC0415  seldom needed
 
-        held = takeover.holders_of_path(path)
+        held = takeover.holders_of_path(path, status_file)
         if not held.orphans:
             raise unixpath.in_use(path, held.by_whom())
 

@@ -275,16 +275,18 @@ class Children:
         self._children.pop(number).readiness.close()
         self._tell_probers()
 
-    def _left_behind(self, child: _Child) -> list[int]:
+    def _left_behind(self, number: int, child: _Child) -> list[int]:
+        relay = self._relays[number]
+        pipe = os.fstat(relay.read_end).st_ino if relay.open else 0
         try:
-            return orphans.left_behind(child.readiness.address, self._inodes)
+            return orphans.left_behind(child.readiness.address, self._inodes, pipe)
         except OSError as error:  # no descriptors left
             self._output.say(f"can't see what worker {child.pid} left behind: {error.strerror}")
             return []
 
     def _watch_left(self, number: int, child: _Child) -> list[int]:
         """Watch what a generation has left behind; return the process ids."""
-        for pid in self._left_behind(child):
+        for pid in self._left_behind(number, child):
             try:
                 pidfd = os.pidfd_open(pid)
             except OSError:

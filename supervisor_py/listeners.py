@@ -268,9 +268,10 @@ def _open_port(port: Port, chosen: Settings, stop_asked: Callable[[], str]) -> _
             raise from_os_error(what, error) from error
     from . import takeover  # noqa: PLC0415  seldom needed
 
-    held = takeover.clear(
-        f"--port={port.name}", lambda: takeover.holders_of_port(port), chosen.policy, stop_asked
-    )
+    def find() -> takeover.Held:
+        return takeover.holders_of_port(port, chosen.status_file)
+
+    held = takeover.clear(f"--port={port.name}", find, chosen.policy, stop_asked)
     try:
         return _bind(port, chosen.backlog)
     except OSError as error:
@@ -300,9 +301,10 @@ def _open_path(path: str, chosen: Settings, stop_asked: Callable[[], str]) -> Un
     if look(path) == LIVE:
         from . import takeover  # noqa: PLC0415  seldom needed
 
-        held = takeover.clear(
-            f"--path={path}", lambda: takeover.holders_of_path(path), chosen.policy, stop_asked
-        )
+        def find() -> takeover.Held:
+            return takeover.holders_of_path(path, chosen.status_file)
+
+        held = takeover.clear(f"--path={path}", find, chosen.policy, stop_asked)
         if look(path) == LIVE:
             raise in_use(path, held.by_whom())
     return UnixListener(path, chosen.backlog, _PATH_MODE)

@@ -22,17 +22,28 @@ def socket_inodes(fds: Iterable[int]) -> frozenset[int]:
     return frozenset(os.fstat(fd).st_ino for fd in fds)
 
 
-def left_behind(notify_address: str, inodes: frozenset[int]) -> list[int]:
+def left_behind(notify_address: str, inodes: frozenset[int], stderr: int) -> list[int]:
     """Return the processes, but for us, of one generation that hold one of these sockets.
 
-    A generation is known by its NOTIFY_SOCKET, which no other one ever had.
+    A generation is known by its NOTIFY_SOCKET, which no other one ever had, and by the pipe (an
+    inode) that it got as stderr: what sets the title of a process wipes its environment out.
     """
     given = os.fsencode(f"{NOTIFY_SOCKET}={notify_address}")
     return [
         pid
         for pid in processes()
-        if given in environment(pid) and not inodes.isdisjoint(held_by(pid).values())
+        if (given in environment(pid) or _stderr(pid) == stderr)
+        and not inodes.isdisjoint(held_by(pid).values())
     ]
+
+
+def _stderr(pid: int) -> int:
+    """Return the inode of the pipe that is a process's stderr; -1 when it is none."""
+    try:
+        target = os.readlink(f"{_PROC}/{pid}/fd/2")
+    except OSError:
+        return -1
+    return int(target[len("pipe:[") : -1]) if target.startswith("pipe:[") else -1
 
 
 def held_by(pid: int) -> dict[int, int]:

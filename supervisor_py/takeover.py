@@ -17,7 +17,7 @@ from .sockets import AF_INET, SOCK_STREAM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Set
 
     from .model import Policy
     from .ports import Port
@@ -29,6 +29,7 @@ _START_SERVER = b"start_server"
 _LISTENING = b"0A"  # of /proc/net/tcp
 _LISTENS = 0x10000  # of /proc/net/unix: __SO_ACCEPTCON
 _UNIX_FIELDS = 7  # before the path
+_START_TIME = 19  # of /proc/PID/stat, counted from behind the command
 _ANY_IP4, _ANY_IP6 = "0" * 8, "0" * 32
 
 
@@ -47,14 +48,16 @@ class Held(Record):
         return ""
 
 
-def holders_of_path(path: str) -> Held:
+def holders_of_path(path: str, status_file: str | None) -> Held:
     """Find out who listens at a unix path."""
-    return _judge(_inodes_at_path(path), lambda name: name == path)
+    return _judge(_inodes_at_path(path), lambda name: name == path, status_file)
 
 
-def holders_of_port(port: Port) -> Held:
+def holders_of_port(port: Port, status_file: str | None) -> Held:
     """Find out who has what keeps us from binding to a port."""
-    return _judge(_inodes_at_port(port), lambda name: name.rpartition(":")[2] == str(port.number))
+    number = str(port.number)
+    inodes = _inodes_at_port(port)
+    return _judge(inodes, lambda name: name.rpartition(":")[2] == number, status_file)
 
 
 def clear(
@@ -70,6 +73,7 @@ def clear(
         return held
     pids = ",".join(map(str, held.orphans))
     say(f"{what} is held by workers of a start_server that is dead, ending them:{pids}")
+    known = set(held.orphans)
     told: set[int] = set()
     ends = time.monotonic() + policy.grace
     while held.taken:
@@ -78,65 +82,105 @@ def clear(
         now = time.monotonic()
         if now >= ends + _LAST_WAIT:
             raise FatalError(f"{what} is still held by them", errno.EADDRINUSE)
-        for pid in held.orphans:
-            if now >= ends:
-                _send(pid, signals.KILL)
+        known.update(held.orphans)
+        # Without its main process, which ends first, a worker may not be known for an orphan.
+        left = known.intersection(held.orphans + held.others)
+        if now >= ends:
+            _send(left, signals.KILL, find)
+        else:
             # Their own main process first: it knows how to end its workers.
-            elif pid not in told and _parent(pid) not in held.orphans:
-                told.add(pid)
-                _send(pid, policy.signal_on_term.number)
+            first = {pid for pid in left if _parent(pid) not in left}
+            _send(first - told, policy.signal_on_term.number, find)
+            told |= first
         time.sleep(_POLL)
         held = find()
     return held
 
 
-def _send(pid: int, number: int) -> None:
-    try:
-        pidfd = os.pidfd_open(pid)
-    except OSError:
-        return  # gone
-    try:
-        # The pid was somebody else's before this fd, perhaps; it can't be any more.
-        if _mark(pid) is not None:
-            signals.send(pidfd, number)
-    except PermissionError:
-        pass  # it is waited for, and named, like one that ignores the signal
-    finally:
-        os.close(pidfd)
+def _send(pids: Set[int], number: int, find: Callable[[], Held]) -> None:
+    """Signal processes that still hold the address when nobody else can have their pids."""
+    pidfds: dict[int, int] = {}
+    for pid in pids:
+        try:  # noqa: SIM105  contextlib would cost memory
+            pidfds[pid] = os.pidfd_open(pid)
+        except OSError:
+            pass  # gone
+    held = find() if pidfds else Held(False)
+    for pid, pidfd in pidfds.items():
+        try:
+            if pid in held.orphans + held.others:
+                signals.send(pidfd, number)
+        except PermissionError:
+            pass  # it is waited for, and named, like one that ignores the signal
+        finally:
+            os.close(pidfd)
 
 
-def _judge(inodes: frozenset[int], is_name: Callable[[str], bool]) -> Held:
+def _judge(inodes: frozenset[int], is_name: Callable[[str], bool], status_file: str | None) -> Held:
     """Sort the holders of sockets: workers that were given this address, and all others.
 
     Workers are orphans if nobody of the others, and nobody we can't look into, may be the
     start_server that goes with them.
     """
-    marked: list[int] = []
+    workers: list[int] = []
     others: list[int] = []
     seen: set[int] = set()
+    listed = _listed(status_file) if status_file and inodes else set()
     for pid in orphans.processes():
         held = inodes.intersection(orphans.held_by(pid).values())
         if not held:
             continue
         seen |= held
-        names = _mark(pid)
-        is_worker = names is not None and any(map(is_name, names))
-        (marked if is_worker and not _is_start_server(pid) else others).append(pid)
-    if others or seen != inodes or any(_may_be_guarded(pid, marked) for pid in marked):
-        return Held(bool(inodes), others=(*others, *marked))
-    return Held(bool(inodes), orphans=tuple(marked))
+        is_worker = any(map(is_name, _names_given(pid))) or not listed.isdisjoint(_line(pid))
+        (workers if is_worker and not _is_start_server(pid) else others).append(pid)
+    if others or seen != inodes or any(_may_be_guarded(pid, workers) for pid in workers):
+        return Held(bool(inodes), others=(*others, *workers))
+    return Held(bool(inodes), orphans=tuple(workers))
 
 
-def _mark(pid: int) -> list[str] | None:
-    """Return the names of the sockets that a worker was given; None for any other process."""
+def _names_given(pid: int) -> list[str]:
+    """Return the names of the sockets that a worker was given; none for any other process."""
     variables = dict(item.partition(b"=")[::2] for item in orphans.environment(pid))
     if handoff.GENERATION_VARIABLE.encode() not in variables:
-        return None
+        return []
     try:
         value = os.fsdecode(variables.get(handoff.PORT_VARIABLE.encode(), b""))
         return [one.name for one in handoff.decode_ports(value)]
     except handoff.HandoffError:
-        return None
+        return []
+
+
+def _listed(status_file: str) -> set[int]:
+    """Return the main processes of generations that a start_server has left in its status file.
+
+    What sets the title of a process wipes its environment out, and only this tells of it then. A
+    process that was started later than the file was written has its pid by chance.
+    """
+    try:
+        with open(status_file, "rb") as file:
+            written = os.fstat(file.fileno()).st_mtime
+            words = [line.strip().partition(b":")[2] for line in file]
+    except OSError:
+        return set()
+    return {pid for pid in map(int, filter(bytes.isdigit, words)) if _began(pid) <= written}
+
+
+def _began(pid: int) -> float:
+    """Return when a process was started, in seconds of the clock; infinity when it is gone."""
+    fields = orphans.read(pid, "stat").rpartition(b")")[2].split()
+    if not fields:
+        return float("inf")
+    since_boot = int(fields[_START_TIME]) / os.sysconf("SC_CLK_TCK")
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + since_boot
+
+
+def _line(pid: int) -> set[int]:
+    """Return a process and its ancestors."""
+    line: set[int] = set()
+    while pid and pid not in line:
+        line.add(pid)
+        pid = _parent(pid)
+    return line
 
 
 def _is_start_server(pid: int) -> bool:

@@ -19,6 +19,15 @@ from .harness import AS_NOBODY, LIMIT, Server, alive, command, free_port, wait_u
 _SLEEPS = [sys.executable, "-ISE", "-c", "print(flush=True); import time; time.sleep(60)"]
 
 
+# What sets the title of a process does this to the memory that /proc/PID/environ shows.
+_WIPES = """
+import ctypes, os, signal, time
+fields = open('/proc/self/stat').read().rpartition(')')[2].split()
+start, end = int(fields[47]), int(fields[48])
+ctypes.memset(start, 0, end - start)
+"""
+
+
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as one:
@@ -58,10 +67,10 @@ def test_only_processes_of_that_generation_that_hold_a_socket_are_left_behind(
             _process("@0000", listener),
         ]
         try:
-            assert orphans.left_behind("@00001", inodes) == [ours.pid]
-            assert orphans.left_behind("@00001", frozenset()) == []
+            assert orphans.left_behind("@00001", inodes, 0) == [ours.pid]
+            assert orphans.left_behind("@00001", frozenset(), 0) == []
             _end(ours)
-            wait_until(lambda: orphans.left_behind("@00001", inodes) == [], "it is gone")
+            wait_until(lambda: orphans.left_behind("@00001", inodes, 0) == [], "it is gone")
         finally:
             _end(ours, *others)
 
@@ -80,9 +89,36 @@ def test_what_a_process_does_to_its_environment_later_hides_nothing(
     process.stdout.readline()
     try:
         inodes = orphans.socket_inodes([listener.fileno()])
-        assert orphans.left_behind("@00002", inodes) == [process.pid]
+        assert orphans.left_behind("@00002", inodes, 0) == [process.pid]
     finally:
         _end(process)
+
+
+def test_a_process_without_its_environment_is_known_by_its_stderr(
+    listener: socket.socket,
+) -> None:
+    """What sets the title of a process, as gunicorn does, wipes the environment out."""
+    read_end, write_end = os.pipe()
+    process = subprocess.Popen(
+        _SLEEPS,
+        env={},
+        pass_fds=[listener.fileno()],
+        stdout=subprocess.PIPE,
+        stderr=write_end,
+    )
+    other = subprocess.Popen(_SLEEPS, env={}, stdout=subprocess.PIPE, stderr=write_end)
+    try:
+        for one in (process, other):
+            assert one.stdout is not None
+            one.stdout.readline()
+        inodes = orphans.socket_inodes([listener.fileno()])
+        pipe = os.fstat(read_end).st_ino
+        assert orphans.left_behind("@00003", inodes, pipe) == [process.pid]
+        assert orphans.left_behind("@00003", inodes, pipe + 1) == []
+    finally:
+        _end(process, other)
+        os.close(read_end)
+        os.close(write_end)
 
 
 def test_we_ourselves_are_never_left_behind(
@@ -91,7 +127,7 @@ def test_we_ourselves_are_never_left_behind(
     environ = next(item for item in orphans.environment(os.getpid()) if item.startswith(b"PATH="))
     monkeypatch.setattr(orphans, "NOTIFY_SOCKET", "PATH")
     inodes = orphans.socket_inodes([listener.fileno()])
-    assert orphans.left_behind(environ.decode().removeprefix("PATH="), inodes) == []
+    assert orphans.left_behind(environ.decode().removeprefix("PATH="), inodes, 0) == []
 
 
 @pytest.fixture
@@ -99,8 +135,8 @@ def kill(server: Server) -> Iterator[Callable[..., int]]:
     """Starts a server and kills it with SIGKILL; returns the pid of its worker, which serves on."""
     orphans: list[int] = []
 
-    def start_and_kill(*options: str) -> int:
-        server.start(*options).wait_serving(1)
+    def start_and_kill(*options: str, program: list[str] | None = None) -> int:
+        server.start(*options, program=program).wait_serving(1)
         orphans.append(server.generations()[1])
         server.signal(signal.SIGKILL)
         server.wait()
@@ -256,3 +292,74 @@ def test_a_process_that_was_given_another_address_is_no_orphan(server: Server) -
         assert worker.poll() is None
     finally:
         _end(worker)
+
+
+def test_what_an_old_generation_forked_ends_with_it_whatever_its_title(server: Server) -> None:
+    out = server.directory / "forked"
+    code = f"""{_WIPES}
+if os.fork() == 0:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    open({str(out)!r}, 'w').write(str(os.getpid()))
+time.sleep(60)
+"""
+    program = [sys.executable, "-ISE", "-c", code]
+    server.start(f"--path={server.path}", "--interval=0", "--grace=0.3", program=program)
+    server.wait_serving(1)
+    wait_until(lambda: out.exists() and out.read_text(), "it has forked")
+    forked = int(out.read_text())
+    server.signal(signal.SIGHUP)
+    server.wait_serving(2)
+    wait_until(lambda: not alive(forked), "what it has forked is ended")
+
+
+def test_orphans_without_their_environment_are_known_by_the_status_file(
+    server: Server, kill: Callable[..., int]
+) -> None:
+    out = server.directory / "wiped"
+    code = f"""{_WIPES}
+if os.fork() == 0:
+    open({str(out)!r}, 'w').write(str(os.getpid()))
+time.sleep(60)
+"""
+    program = [sys.executable, "-ISE", "-c", code]
+    orphan = kill(f"--path={server.path}", "--interval=0", program=program)
+    wait_until(lambda: out.exists() and out.read_text(), "it has forked")
+    forked = int(out.read_text())
+    assert server.status_file.exists()
+    refused = server.client(f"--path={server.path}", "--", "sleep", "60")
+    assert refused.returncode == 98, "without the file, nothing is known of them"
+    assert alive(orphan)
+    server.start(f"--path={server.path}", "--interval=0")
+    server.wait_for("ending them")
+    wait_until(lambda: server.generations().get(1) not in (None, orphan), "it serves")
+    assert not alive(orphan)
+    assert not alive(forked)
+    assert server.ask() == 1
+
+
+def test_a_pid_in_an_old_status_file_says_nothing_of_a_process_that_is_younger(
+    server: Server,
+) -> None:
+    server.status_file.write_text("1:1\n")
+    listens = (
+        "import socket, time\n"
+        "one = socket.socket(socket.AF_UNIX)\n"
+        f"one.bind({str(server.path)!r})\n"
+        "one.listen()\n"
+        "print(flush=True)\n"
+        "time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", listens], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    try:
+        server.status_file.write_text(f"1:{process.pid}\n")
+        options = (f"--path={server.path}", f"--status-file={server.status_file}")
+        old = time.time() - 60
+        os.utime(server.status_file, (old, old))
+        refused = server.client(*options, "--", "sleep", "60")
+        assert refused.returncode == 98
+        assert f"another server listens there (pid {process.pid}: " in refused.stderr
+        assert process.poll() is None
+    finally:
+        _end(process)
