@@ -76,10 +76,10 @@ def test_json_says_what_was_meant(value: object) -> None:
 
 
 def test_json_has_no_line_ends_but_escaped() -> None:
-    every = "".join(map(chr, range(0x100)))
+    every = "".join(map(chr, range(0x100))) + "\udfff\ud800"
     text = report.encode({every: [every]})
     assert not re.search(r"[\x00-\x1f]", text)
-    assert json.loads(text) == {every: [every]}
+    assert json.loads(text.encode()) == {every: [every]}, "as UTF-8, which has no surrogates"
 
 
 def test_what_json_has_no_word_for_is_an_error() -> None:

@@ -46,7 +46,7 @@ def main() -> None:
     while not asked:
         if PLAN.get("count"):
             at += 1
-            write(2, f"#: {at}\n")
+            write(1 + at % 2, f"#: {at}\n")  # one order, by two ways
         if PLAN.get("halves"):
             write(2, "#" * 50)
             time.sleep(0.001)
