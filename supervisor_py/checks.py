@@ -14,6 +14,7 @@ from . import unixpath
 from .effects import places
 from .errors import Complaints, FatalError, from_os_error
 from .listeners import bound_paths
+from .output import log_command
 from .sockets import SOCK_STREAM
 
 TYPE_CHECKING = False
@@ -55,9 +56,9 @@ def check(
     with wrong:
         if chosen.control_socket:
             _check_path("control-socket", chosen.control_socket, None)
-    log = chosen.log_to_file()
+    log = chosen.log_file
     with wrong:
-        if log:
+        if log and not log_command(log):
             _check_file(f"failed to open log file:{log}", "log-file", log)
     with wrong:
         if chosen.pid_file:

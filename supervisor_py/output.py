@@ -43,7 +43,7 @@ class Log:
         Raises FatalError.
         """
         self._name = name
-        self.command = _command(name)
+        self.command = log_command(name)
         self.read_end = read_end
         self.streams: list[int] = []  # what our stdout and stderr were: a command's own
         if held >= 0:
@@ -253,7 +253,7 @@ def pipe() -> tuple[int, int]:
     return os.pipe2(os.O_CLOEXEC)
 
 
-def _command(name: str) -> str:
+def log_command(name: str) -> str:
     """Return the command of a --log-file, empty for a file; raises FatalError."""
     if not name.lstrip().startswith(_PIPE_SIGN):
         return ""

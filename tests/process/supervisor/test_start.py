@@ -62,6 +62,12 @@ def test_a_file_that_is_a_directory_is_refused(server: Server, option: str) -> N
     assert f"{server.directory}: Is a directory (--{option})" in said
 
 
+def test_a_log_command_that_is_none_is_refused(server: Server) -> None:
+    for name in ("|", " | "):
+        code, said = _refused(server, f"--log-file={name}")
+        assert (code, said) == (1, f'--log-file: "{name}" has no command after the |\n')
+
+
 def test_two_options_do_not_share_a_file(server: Server) -> None:
     file = server.directory / "file"
     code, said = _refused(
