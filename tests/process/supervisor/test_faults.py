@@ -134,6 +134,20 @@ def test_a_status_file_on_a_full_disk_is_said_and_caught_up_with_later(
     server.wait_serving(3)
 
 
+def test_a_pid_file_on_a_full_disk_is_said_before_anything_is_served(
+    server: Server, disk: Path
+) -> None:
+    server.pid_file = disk / "pid"
+    _fill(disk)
+    server.start(f"--path={server.path}")
+    assert server.wait() == 28
+    assert f"failed to write file:{server.pid_file}: No space left on device" in server.said()
+    assert "Traceback" not in server.said()
+    assert "starting new worker" not in server.said()
+    assert not server.path.exists()
+    assert not server.pid_file.exists()
+
+
 # The environment directory
 
 
@@ -189,13 +203,13 @@ def test_no_timer_goes_by_the_wall_clock(server: Server) -> None:
     server.start("--interval=1", "--kill-old-delay=1", "--grace=1", prelude=_JUMPING).wait_serving(
         1
     )
-    assert 1 <= time.monotonic() - before < 1.9, "the interval"
+    assert 1 <= time.monotonic() - before < 4, "the interval"
     before = time.monotonic()
     server.signal(signal.SIGHUP)
     server.wait_for("\nkilling old workers")
-    assert 2 <= time.monotonic() - before < 2.9, "the interval and the kill-old delay"
+    assert 2 <= time.monotonic() - before < 5, "the interval and the kill-old delay"
     server.wait_serving(2)
-    assert 3 <= time.monotonic() - before < 3.9, "and the grace"
+    assert 3 <= time.monotonic() - before < 6, "and the grace"
 
 
 # Signals
