@@ -292,6 +292,22 @@ def test_without_free_fds_what_is_under_way_goes_on(server: Server, held: ExitSt
     assert server.stop() == 0
 
 
+def test_a_limit_below_what_is_open_costs_no_cpu_time_and_is_got_over(
+    server: Server, held: ExitStack
+) -> None:
+    server.start(f"--path={server.path}").wait_serving(1)
+    _limit(server, resource.RLIMIT_NOFILE, 3)
+    held.enter_context(connect(str(server.control)))
+    time.sleep(0.1)
+    before = _cpu_seconds(_pid(server))
+    time.sleep(1)
+    assert _cpu_seconds(_pid(server)) - before < 0.2
+    assert server.ask() == 1
+    _limit(server, resource.RLIMIT_NOFILE, 1024)
+    assert server.restart().returncode == 0
+    assert server.stop() == 0
+
+
 def test_clients_beyond_the_fds_cost_no_cpu_time_and_are_no_end_of_answers(
     server: Server, held: ExitStack
 ) -> None:
