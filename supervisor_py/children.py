@@ -118,6 +118,7 @@ class Children:
                 GENERATION_VARIABLE: str(number),
                 NOTIFY_SOCKET: readiness.address,
             }
+            given.pop(BOOT_VARIABLE, None)  # somebody else's, whose child we are
             if alone:
                 given[BOOT_VARIABLE] = "1"
             streams = effects.Streams(write_end if self._work.log else None, write_end)
