@@ -171,6 +171,16 @@ class Server:
             self._told = True
             self.process.terminate()
 
+    def wait_refused(self) -> int:
+        """Return the status of a server that ends by itself without ever having been ready."""
+        try:
+            status = self.process.wait(START_SECONDS)
+            self.read_notifications()
+            assert not self.is_ready()
+        finally:
+            self.stop()
+        return status
+
     def stop(self, timeout: float = 35.0) -> int:
         self.terminate()
         return self.wait(timeout)
@@ -216,13 +226,19 @@ def start_server(
 
 
 @contextlib.contextmanager
-def running(pool: Path, sockets: Sockets, **variables: str) -> Iterator[Server]:
-    server = vhost_server(pool, sockets, variables=variables)
+def serving(server: Server) -> Iterator[Server]:
+    """Wait until a server is ready, and leave none behind."""
     try:
         server.wait_ready()
         yield server
     finally:
         server.stop()
+
+
+def running(
+    pool: Path, sockets: Sockets, **variables: str
+) -> contextlib.AbstractContextManager[Server]:
+    return serving(vhost_server(pool, sockets, variables=variables))
 
 
 class Load:

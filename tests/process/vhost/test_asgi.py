@@ -258,10 +258,7 @@ def failing_pool(folder: Path) -> Path:
 
 def test_a_lifespan_that_fails_refuses_a_deploy(tmp_path: Path, sockets: Sockets) -> None:
     server = vhost_server(failing_pool(tmp_path), sockets)
-    assert server.process.wait(20) != 0
-    server.read_notifications()
-    assert not server.is_ready()
-    server.wait(1)
+    assert server.wait_refused() != 0
     log = server.log.read_text()
     assert "left: the app left can't be started: Traceback (most recent call last):" in log
     assert "left: RuntimeError: no database" in log.splitlines()

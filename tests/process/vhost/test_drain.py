@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .harness import Connection, Server, Sockets, get, vhost_server
+from .harness import Connection, Server, Sockets, get, running, serving
 from .test_start import pool_of
 
 HOST = "motd.test"
@@ -39,94 +39,89 @@ SHORT_DRAIN = (
 def test_answers_under_way_are_finished_to_the_last_byte_also_for_a_slow_reader(
     tmp_path: Path, sockets: Sockets
 ) -> None:
-    server = vhost_server(pool_of(tmp_path, a=STREAMING), sockets)
-    server.wait_ready()
-    bodies: list[bytes] = []
+    with running(pool_of(tmp_path, a=STREAMING), sockets) as server:
+        bodies: list[bytes] = []
 
-    def read_slowly(address: str | int) -> None:
-        with contextlib.closing(Connection(address)) as client:
-            client.request("GET", "/?2", headers={"Host": "a.test"})
-            response = client.getresponse()
-            parts = []
-            while part := response.read1(3000):
-                parts.append(part)
-                time.sleep(0.001)
-            bodies.append(b"".join(parts))
+        def read_slowly(address: str | int) -> None:
+            with contextlib.closing(Connection(address)) as client:
+                client.request("GET", "/?2", headers={"Host": "a.test"})
+                response = client.getresponse()
+                parts = []
+                while part := response.read1(3000):
+                    parts.append(part)
+                    time.sleep(0.001)
+                bodies.append(b"".join(parts))
 
-    readers = [
-        threading.Thread(target=read_slowly, args=(address,))
-        for address in (sockets.path, sockets.port)
-    ]
-    for reader in readers:
-        reader.start()
-    time.sleep(0.5)
-    server.terminate()
-    for reader in readers:
-        reader.join(30)
-    assert [body[-13:] for body in bodies] == [b"the last byte"] * 2
-    assert server.wait(10) == 0
+        readers = [
+            threading.Thread(target=read_slowly, args=(address,))
+            for address in (sockets.path, sockets.port)
+        ]
+        for reader in readers:
+            reader.start()
+        time.sleep(0.5)
+        server.terminate()
+        for reader in readers:
+            reader.join(30)
+        assert [body[-13:] for body in bodies] == [b"the last byte"] * 2
+        assert server.wait(10) == 0
 
 
 def test_a_request_that_comes_in_bits_while_draining_is_answered_and_closed(
     motd_pool: Callable[..., Path], sockets: Sockets
 ) -> None:
-    server = vhost_server(motd_pool(workers=1), sockets)
-    server.wait_ready()
-    with socket.create_connection(("127.0.0.1", sockets.port)) as client:
-        client.sendall(b"GET /healthz HTTP/1.1\r\nHo")
-        time.sleep(0.2)
-        server.terminate()
-        time.sleep(0.3)
-        client.sendall(b"st: motd.test\r\n\r\n")
-        answer = b"".join(iter(lambda: client.recv(4096), b""))
-    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
-    assert b"Connection: close\r\n" in answer
-    assert b"ok\n" in answer
-    assert server.wait(10) == 0
+    with running(motd_pool(workers=1), sockets) as server:
+        with socket.create_connection(("127.0.0.1", sockets.port)) as client:
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHo")
+            time.sleep(0.2)
+            server.terminate()
+            time.sleep(0.3)
+            client.sendall(b"st: motd.test\r\n\r\n")
+            answer = b"".join(iter(lambda: client.recv(4096), b""))
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"Connection: close\r\n" in answer
+        assert b"ok\n" in answer
+        assert server.wait(10) == 0
 
 
 def test_idle_kept_connections_are_closed_and_never_reset(
     motd_pool: Callable[..., Path], sockets: Sockets
 ) -> None:
-    server = vhost_server(motd_pool(workers=1), sockets)
-    server.wait_ready()
-    with contextlib.ExitStack() as stack:
-        clients = []
-        for _ in range(20):
-            client = stack.enter_context(contextlib.closing(Connection(sockets.port)))
-            assert client.ask(HOST, "/healthz").headers["Connection"] == "keep-alive"
-            clients.append(client)
-        server.terminate()
-        last = [client.ask(HOST, "/healthz").headers["Connection"] for client in clients[:10]]
-        assert last == ["close"] * 10
-        assert [client.sock.recv(10) for client in clients[10:]] == [b""] * 10
-    assert server.wait(10) == 0
+    with running(motd_pool(workers=1), sockets) as server:
+        with contextlib.ExitStack() as stack:
+            clients = []
+            for _ in range(20):
+                client = stack.enter_context(contextlib.closing(Connection(sockets.port)))
+                assert client.ask(HOST, "/healthz").headers["Connection"] == "keep-alive"
+                clients.append(client)
+            server.terminate()
+            last = [client.ask(HOST, "/healthz").headers["Connection"] for client in clients[:10]]
+            assert last == ["close"] * 10
+            assert [client.sock.recv(10) for client in clients[10:]] == [b""] * 10
+        assert server.wait(10) == 0
 
 
 def test_a_stuck_request_is_told_and_given_up_in_time(tmp_path: Path, sockets: Sockets) -> None:
     pool = pool_of(tmp_path, a=STREAMING)
-    server = Server([sys.executable, "-c", SHORT_DRAIN, pool], sockets)
-    server.wait_ready()
-    with contextlib.closing(Connection(sockets.path)) as client:
-        client.request("GET", "/stuck", headers={"Host": "a.test"})
-        while get(sockets.path, "a.test").status != 200:
-            time.sleep(0.01)
-        began = time.monotonic()
-        assert server.stop() == 0
-        assert 1 <= time.monotonic() - began < 6
-    assert "gave up on 1 request(s), still running after 1 s" in server.log.read_text()
+    with serving(Server([sys.executable, "-c", SHORT_DRAIN, pool], sockets)) as server:
+        with contextlib.closing(Connection(sockets.path)) as client:
+            client.request("GET", "/stuck", headers={"Host": "a.test"})
+            while get(sockets.path, "a.test").status != 200:
+                time.sleep(0.01)
+            began = time.monotonic()
+            assert server.stop() == 0
+            assert 1 <= time.monotonic() - began < 6
+        assert "gave up on 1 request(s), still running after 1 s" in server.log.read_text()
 
 
 def test_a_second_term_changes_nothing(motd_pool: Callable[..., Path], sockets: Sockets) -> None:
-    server = vhost_server(motd_pool(workers=2), sockets)
-    server.wait_ready()
-    workers = server.workers()
-    with contextlib.closing(Connection(sockets.path)) as client:
-        client.request("GET", "/slow?seconds=2", headers={"Host": HOST})
-        response = client.getresponse()
-        for pid in (server.process.pid, *workers, server.process.pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-            time.sleep(0.1)
-        assert response.read().endswith(b"done\n")
-    assert server.wait(10) == 0
+    with running(motd_pool(workers=2), sockets) as server:
+        workers = server.workers()
+        with contextlib.closing(Connection(sockets.path)) as client:
+            client.request("GET", "/slow?seconds=2", headers={"Host": HOST})
+            response = client.getresponse()
+            for pid in (server.process.pid, *workers, server.process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+                time.sleep(0.1)
+            assert response.read().endswith(b"done\n")
+        assert server.wait(10) == 0

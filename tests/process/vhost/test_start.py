@@ -52,12 +52,9 @@ def pool_of(folder: Path, **sources: str) -> Path:
 def refusal(pool: Path, sockets: Sockets, **variables: str) -> str:
     """Return what a server says that doesn't start; it must not have said READY=1."""
     server = vhost_server(pool, sockets, variables=variables)
-    assert server.process.wait(20) == 1
-    server.read_notifications()
-    assert not server.is_ready()
+    assert server.wait_refused() == 1
     status = [line for line in "\n".join(server.said).splitlines() if line.startswith("STATUS=")]
     assert status == [f"STATUS={server.log.read_text().splitlines()[0][len('vhost_server: ') :]}"]
-    server.wait(1)
     return server.log.read_text()
 
 
