@@ -336,7 +336,7 @@ class SuperDaemon:
         try:
             self._status.write(accepted)
         except OSError as error:
-            self._complain("status", f"failed to write the status file: {error}")
+            self._complain("status", f"failed to write the status file: {error.strerror}")
         else:
             self._complain("status", "")
 
@@ -349,7 +349,7 @@ class SuperDaemon:
         try:
             effects.replace_file(self._metrics_file, text.encode())
         except OSError as error:
-            self._complain("metrics", f"failed to write the metrics file: {error}")
+            self._complain("metrics", f"failed to write the metrics file: {error.strerror}")
         else:
             self._metrics = text
             self._complain("metrics", "")
