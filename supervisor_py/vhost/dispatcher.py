@@ -56,7 +56,7 @@ class Dispatcher:
         """Answer one request; the app stays entered while the caller iterates over the body."""
         path = environ.get("PATH_INFO", "")
         try:
-            app, prefix = self._router.pick(
+            app, prefix, rest = self._router.pick(
                 environ.get("HTTP_HOST"), environ.get("RAW_URI", "/"), path
             )
         except BadHostError as error:
@@ -77,7 +77,7 @@ class Dispatcher:
             )
         if prefix:
             environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + prefix
-            environ["PATH_INFO"] = path[len(prefix) :]
+            environ["PATH_INFO"] = rest
         context.enter(app.context)
         return app.application(environ, start_response)
 

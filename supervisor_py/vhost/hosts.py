@@ -14,6 +14,7 @@ LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 HOST_HEADER = re.compile(r"(?P<name>\[[0-9a-fA-F:.]{2,45}\]|[^:\[\]]+)(:[0-9]{0,5})?", re.ASCII)
 PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+", re.ASCII)
 DOT_SEGMENT = re.compile(r"(^|/)\.\.?(/|$)")
+SLASHES = re.compile("//+")
 ALL = "*"  # the host of the app that gets what no other app has
 # Unicode's other full stops (UTS 46 section 4.5), as typed on a Chinese or Japanese keyboard
 FULL_STOPS = str.maketrans("\u3002\uff0e\uff61", "...")
@@ -146,8 +147,8 @@ class Router(Generic[Target]):
         for mounts in self._hosts.values():
             mounts.sort(key=lambda mount: len(mount[0]), reverse=True)
 
-    def pick(self, header: str | None, target: str, path: str) -> tuple[Target, str]:
-        """Return whom a request is for, and the prefix of its path that has led there.
+    def pick(self, header: str | None, target: str, path: str) -> tuple[Target, str, str]:
+        """Return whom a request is for, the prefix of its path that has led there, and the rest.
 
         By its Host header, its request target, and the path of that, decoded.
         Raises BadHostError, UnknownHostError or UnknownPathError.
@@ -158,11 +159,13 @@ class Router(Generic[Target]):
             if DOT_SEGMENT.search(path):
                 # Who resolves "/wiki/../shop", here or in the front end, would decide who gets it.
                 raise BadHostError('the path has segments "." or ".."')
+            merged = SLASHES.sub("/", path)  # as nginx compares it
             for prefix, found in mounts:
-                if path.startswith(prefix) and path[len(prefix) :][:1] in ("", "/"):
-                    return found, prefix
+                rest = merged[len(prefix) :]
+                if merged.startswith(prefix) and rest[:1] in ("", "/"):
+                    return found, prefix, rest if prefix else path
             raise UnknownPathError(path)
-        return mounts[0][1], ""
+        return mounts[0][1], "", path
 
     def _nearest(self, name: str) -> list[tuple[str, Target]]:
         rest = name

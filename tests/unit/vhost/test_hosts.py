@@ -97,7 +97,7 @@ WILD = {
 def test_the_nearest_name_wins_exact_before_wildcard_before_the_default(
     header: str, app: str
 ) -> None:
-    assert router(WILD).pick(header, "/", "/") == (app, "")
+    assert router(WILD).pick(header, "/", "/") == (app, "", "/")
 
 
 def test_a_wildcard_is_not_for_the_bare_name() -> None:
@@ -130,7 +130,7 @@ def test_a_default_app_gets_no_bad_host() -> None:
 def test_a_name_written_in_unicode_is_matched_in_the_form_that_browsers_send(
     written: str, sent: str
 ) -> None:
-    assert router({written: "app"}).pick(sent, "/", "/") == ("app", "")
+    assert router({written: "app"}).pick(sent, "/", "/")[0] == "app"
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,8 @@ MOUNTS = {
         ("example.org", "", ("root", "")),
         ("example.org", "/wikipedia", ("root", "")),
         ("example.org", "/Wiki", ("root", "")),
-        ("example.org", "//wiki", ("root", "")),
+        ("example.org", "//wikis//", ("root", "")),
+        ("example.org", "//wiki//a", ("wiki", "/wiki")),
         ("example.org", "/wiki", ("wiki", "/wiki")),
         ("example.org", "/wiki/", ("wiki", "/wiki")),
         ("example.org", "/wiki/a/wiki", ("wiki", "/wiki")),
@@ -172,7 +173,9 @@ MOUNTS = {
 def test_the_longest_path_prefix_wins_at_whole_segments(
     host: str, path: str, expected: tuple[str, str]
 ) -> None:
-    assert router(MOUNTS).pick(host, "/", path) == expected
+    *found, rest = router(MOUNTS).pick(host, "/", path)
+    assert tuple(found) == expected
+    assert rest == (path.replace("//", "/").removeprefix(found[1]) if found[1] else path)
 
 
 def test_a_path_that_nobody_has_on_a_known_host_is_no_neighbours() -> None:
@@ -185,4 +188,4 @@ def test_a_path_that_nobody_has_on_a_known_host_is_no_neighbours() -> None:
 def test_a_path_that_front_end_and_server_could_read_differently_reaches_no_app(path: str) -> None:
     with pytest.raises(hosts.BadHostError):
         router(MOUNTS).pick("example.org", "/", path)
-    assert router(SITES).pick("blog.example", "/", path) == ("blog", "")
+    assert router(SITES).pick("blog.example", "/", path) == ("blog", "", path)
