@@ -42,11 +42,15 @@ def check(
     the program will be run as, and who this process is afterwards.
     """
     wrong = Complaints()
+    # Each socket is moved twice: out of the way, and to its place.
+    most = os.sysconf("SC_OPEN_MAX") - len(chosen.ports) - len(chosen.paths) - len(inherited) - 2
     for port in chosen.ports:
         with wrong:
+            what = f"--port: fd {port.fd}"
             if port.fd in taken:
-                what = f"--port: fd {port.fd} is taken: start_server was started with it open"
-                raise FatalError(what, 1)
+                raise FatalError(f"{what} is taken: start_server was started with it open", 1)
+            if (port.fd or 0) > most:
+                raise FatalError(f"{what} is too high (allowed: {most}, by `ulimit -n`)", 1)
             port.resolved()
     ours = bound_paths(inherited)
     for path in chosen.paths:

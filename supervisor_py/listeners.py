@@ -173,7 +173,7 @@ def is_open(fd: int) -> bool:
     """Tell whether an fd is in use in this process."""
     try:
         fcntl.fcntl(fd, fcntl.F_GETFD)
-    except OSError:
+    except (OSError, OverflowError):
         return False
     return True
 

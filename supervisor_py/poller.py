@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     Callback = Callable[[], None]
 
+_LONGEST_WAIT = 86400.0  # seconds; the kernel takes 24 days at most
+
 
 class Poller:
     """An epoll and its callbacks; without a deadline, an idle one never wakes up."""
@@ -52,7 +54,8 @@ class Poller:
 
     def wait(self, seconds: float | None) -> None:
         """Wait until something happens, or for so long, and call back."""
-        for fd, _mask in self._epoll.poll(seconds):
+        timeout = None if seconds is None else min(seconds, _LONGEST_WAIT)
+        for fd, _mask in self._epoll.poll(timeout):
             callback = self._callbacks.get(fd)
             if callback:
                 callback()
@@ -62,7 +65,7 @@ class Poller:
         """Wait for one fd alone, at the end of all."""
         poll = select.poll()
         poll.register(fd, select.POLLIN)
-        poll.poll(seconds * 1000)
+        poll.poll(min(seconds, _LONGEST_WAIT) * 1000)
 
     def _drain(self) -> None:
         try:

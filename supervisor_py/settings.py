@@ -31,7 +31,7 @@ _AUTO_RESTART_SECONDS = "360"  # Perl's
 _MIN_RESTART_SECONDS = "600"
 _KB_PER_MB = 1024
 _MOST_FLOOR = 99  # percent: workers never share all
-_NO_LIMIT = float("inf")
+_MOST = 10**9  # of anything: 30 years of seconds
 
 OPTIONS = (
     Option("port", TEXTS, "[HOST:][u]PORT[=FD]", "TCP port to listen on (u: UDP); may be repeated"),
@@ -138,13 +138,13 @@ class _Reader:
         self._parsed = parsed
         self.wrong = Complaints()
 
-    def number(self, name: str, default: float, least: float = 0, most: float = _NO_LIMIT) -> float:
+    def number(self, name: str, default: float, least: float = 0, most: float = _MOST) -> float:
         value = self._parsed.number(name)
         if value is None:
             return default
         if not least <= value <= most:
             how = "small" if value < least else "much"
-            allowed = f"{least:g} or more" if most == _NO_LIMIT else f"{least:g} to {most:g}"
+            allowed = f"{least:g} or more" if value < least else f"{least:g} to {most:.0f}"
             self.wrong.add(FatalError(f"--{name}: {value:g} is too {how} (allowed: {allowed})", 1))
             return default
         return value
@@ -289,4 +289,6 @@ def _number(environment: Mapping[str, str], name: str, unit: str) -> float:
         dot and not (part.isdecimal() and part.isascii())
     ):
         raise FatalError(f'{name}: "{text}" is not a number of {unit} (allowed: 0 or more)', 1)
+    if float(text) > _MOST:
+        raise FatalError(f"{name}: {text} is too much (allowed: 0 to {_MOST})", 1)
     return float(text)

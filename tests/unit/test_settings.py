@@ -55,6 +55,7 @@ def test_an_empty_signal_is_the_default_as_in_perl() -> None:
         ("--kill-old-delay=-1 prog", "--kill-old-delay: -1 is too small"),
         ("--max-generations=1 prog", "--max-generations: 1 is too small (allowed: 2 or more)"),
         ("--memory-interval=0.5 prog", "--memory-interval: 0.5 is too small (allowed: 1 or more)"),
+        ("--grace=1000000001 prog", "is too much (allowed: 0 to 1000000000)"),
         ("--shared-floor-percent=100 prog", "100 is too much (allowed: 0 to 99)"),
         ("--signal-on-shrink=TTO prog", '--signal-on-shrink: "TTO" is not a signal'),
         ("--probe=tcp:localhost:1 --readiness=auto prog", "--probe and --readiness exclude each"),
@@ -116,7 +117,7 @@ def test_an_unset_delay_is_not_a_delay_of_zero() -> None:
     assert _policy(KILL_OLD_DELAY=" 5 ").kill_old_delay == 5
 
 
-@pytest.mark.parametrize("value", ["soon", "-1", "1e3", "nan", "5s", "1.", "."])
+@pytest.mark.parametrize("value", ["soon", "-1", "1e3", "nan", "5s", "1.", ".", "9" * 30])
 @pytest.mark.parametrize("name", ["KILL_OLD_DELAY", "AUTO_RESTART_INTERVAL"])
 def test_a_wrong_number_in_the_environment_names_its_variable(name: str, value: str) -> None:
     with pytest.raises(FatalError, match=name):

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import resource
 import signal
 import socket
 import stat
@@ -168,6 +169,26 @@ def test_an_fd_that_was_open_when_we_started_is_not_taken(server: Server) -> Non
     file.close()
     assert done.returncode == 1
     assert done.stderr == f"--port: fd {fd} is taken: start_server was started with it open\n"
+
+
+def test_an_fd_that_no_process_can_have_is_refused(server: Server) -> None:
+    for fd in (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 1, 2**31, 2**70):
+        code, said = _refused(server, f"--port={free_port()}={fd}")
+        assert code == 1
+        assert f"--port: fd {fd} is too high (allowed: " in said
+
+
+def test_the_longest_times_are_no_obstacle(server: Server) -> None:
+    longest = str(10**9)
+    server.start(
+        f"--path={server.path}",
+        "--enable-auto-restart",
+        f"--auto-restart-interval={longest}",
+        f"--grace={longest}",
+        f"--readiness-timeout={longest}",
+    ).wait_serving(1)
+    assert server.client("--status", f"--control-socket={server.control}").returncode == 0
+    assert server.stop() == 0
 
 
 def test_a_udp_port_of_another_server_is_not_shared(server: Server) -> None:
