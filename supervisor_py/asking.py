@@ -45,5 +45,7 @@ def _answer(question: Callable[[], None], write_end: int) -> NoReturn:
     except BaseException as error:  # noqa: BLE001  it must not get out of the child
         answer = repr(error)
     finally:
-        os.write(write_end, os.fsencode(answer)[:_MOST])
-        os._exit(code)
+        try:
+            os.write(write_end, os.fsencode(answer)[:_MOST])
+        finally:
+            os._exit(code)

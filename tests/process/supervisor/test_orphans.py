@@ -153,21 +153,23 @@ def _address(server: Server, form: str) -> tuple[str, str | int]:
     if form == "path":
         return f"--path={server.path}", str(server.path)
     port = free_port()
-    host = {"port": "", "host": "127.0.0.1:", "udp": "127.0.0.1:u"}[form]
+    host = {"port": "", "host": "127.0.0.1:", "udp": "127.0.0.1:u", "ip6": "[::1]:"}[form]
     return f"--port={host}{port}", port
 
 
-@pytest.mark.parametrize("form", ["path", "port", "host", "udp"])
+@pytest.mark.parametrize("form", ["path", "port", "host", "udp", "ip6"])
 def test_workers_of_a_dead_super_daemon_never_hold_the_address_against_the_next_one(
     server: Server, kill: Callable[..., int], form: str
 ) -> None:
+    if form == "ip6" and not Path("/proc/net/if_inet6").exists():
+        pytest.skip("no IPv6 here")
     option, address = _address(server, form)
     orphan = kill(option)
     server.start(option)
     server.wait_for(f"is held by workers of a start_server that is dead, ending them:{orphan}")
     wait_until(lambda: server.generations().get(1) not in (None, orphan), "it serves")
     assert not alive(orphan)
-    if form != "udp":
+    if form not in ("udp", "ip6"):
         assert server.ask(address) == 1
     assert server.stop() == 0
 
