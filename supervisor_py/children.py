@@ -277,8 +277,8 @@ class Children:
         self._tell_probers()
 
     def _left_behind(self, number: int, child: _Child) -> list[int]:
-        relay = self._relays[number]
-        pipe = os.fstat(relay.read_end).st_ino if relay.open else 0
+        relay = self._relays.get(number)
+        pipe = os.fstat(relay.read_end).st_ino if relay and relay.open else 0
         try:
             return orphans.left_behind(child.readiness.address, self._inodes, pipe)
         except OSError as error:  # no descriptors left

@@ -39,7 +39,7 @@ def room(server: Server) -> Path:
 
 
 def test_a_generation_over_its_budget_is_replaced_and_one_below_it_is_not(server: Server) -> None:
-    server.plan(workers=2, private_mb=50)
+    server.plan(workers=2, shared_mb=40, private_mb=50)  # 40 MB of each process, counted once
     _start(server, "--memory-budget-mb=90", *AT_ONCE).wait_serving(1)
     time.sleep(1.3)  # it is measured
     assert server.generations().keys() == {1}

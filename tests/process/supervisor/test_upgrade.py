@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -37,6 +38,23 @@ import os, time
 if "START_SERVER_CHECK" in os.environ:
     open({flag!r}, "w").close()
     time.sleep({seconds})
+"""
+
+
+LEAVES = """
+import os, signal, socket, sys, time
+directory, stderr = sys.argv[1:]
+if os.fork() == 0:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if stderr == "closed":
+        os.close(2)
+    with open(f"{directory}/left-{os.environ['SERVER_STARTER_GENERATION']}", "w") as file:
+        file.write(str(os.getpid()))
+    time.sleep(20)
+    os._exit(0)
+address = os.environ["NOTIFY_SOCKET"].replace("@", "\\0", 1)
+socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"READY=1", address)
+signal.pause()
 """
 
 
@@ -316,6 +334,36 @@ def test_a_kill_old_delay_goes_on(server: Server) -> None:
     server.wait_for(f"old worker {old} died, status:15")
     server.wait_serving(2)
     assert server.stop() == 0
+
+
+@pytest.mark.parametrize("stderr", ["kept", "closed"])
+def test_what_a_generation_has_left_behind_is_still_ended(server: Server, stderr: str) -> None:
+    program = [sys.executable, "-c", LEAVES, str(server.directory), stderr]
+    server.start(
+        f"--path={server.path}",
+        "--readiness=notify",
+        "--grace=1.5",
+        "--max-generations=3",
+        program=program,
+    ).wait_serving(1)
+    main, file = server.generations()[1], server.directory / "left-1"
+    wait_until(lambda: file.exists() and file.read_text(), "what it forks")
+    left = int(file.read_text())
+    try:
+        server.signal(signal.SIGHUP)
+        server.wait_for(f"worker {main} left processes behind that hold the sockets")
+        done = _upgrade(server)
+        assert done.returncode == 0, done.stderr
+        assert [one["main_process_gone"] for one in _status(server)["generations"]] == [True, False]
+        assert alive(left)
+        server.wait_for(f"worker {main} did not end within 1.5 secs, sending KILL")
+        server.wait_for(f"what worker {main} left behind is gone")
+        assert not alive(left)
+        server.wait_serving(2)
+    finally:
+        for one in server.directory.glob("left-*"):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(one.read_text()), signal.SIGKILL)
 
 
 def test_a_back_off_goes_on(server: Server) -> None:
