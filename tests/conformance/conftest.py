@@ -1,7 +1,7 @@
 """Runs the cases that were chosen, many at once: they mostly wait."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -24,12 +24,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def results(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Results]:
-    chosen = {
-        case.id: case
-        for item in request.session.items
-        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
-        if isinstance(case := item.callspec.params.get("case"), Case)
-    }
+    chosen: dict[str, Case] = {}
+    for item in request.session.items:
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+            chosen |= _cases(item.callspec.params)
     one = Results(tmp_path_factory.mktemp("run"), chosen.values())
     yield one
     one.close()
+
+
+def _cases(params: Mapping[str, object]) -> dict[str, Case]:
+    many = params.get("cases", ())
+    found = [params.get("case"), *(many if isinstance(many, list) else ())]
+    return {one.id: one for one in found if isinstance(one, Case)}

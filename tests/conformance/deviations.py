@@ -17,7 +17,8 @@ class Deviation:
     """One row of the table: what, how it is here (there, where it isn't plain), and why.
 
     `lines` are patterns of whole messages that only ours has, `perl_lines` that only Perl's has,
-    `variables` names in workers' environments that only ours sets.
+    `variables` names in workers' environments that only ours sets. What any case may show is no
+    case's own: `example` is the id of one that does.
     """
 
     title: str
@@ -26,6 +27,7 @@ class Deviation:
     lines: tuple[str, ...] = ()
     perl_lines: tuple[str, ...] = ()
     variables: tuple[str, ...] = ()
+    example: str = ""
 
 
 # Messages
@@ -90,6 +92,7 @@ DEVIATIONS = {
             "tried again 1, 1.5, 2.25 … intervals after the last start, 30 s at most",
             "a program that can't start must not eat the machine",
             lines=(r"trying again in \d+\.\d secs",),
+            example="first-start-exits-7",
         ),
         Deviation(
             ONE_AT_A_TIME,
@@ -172,22 +175,26 @@ DEVIATIONS = {
             "set for workers besides SERVER_STARTER_PORT; those that start_server got are its own",
             "most servers know them, and need no adapter",
             variables=("LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "NOTIFY_SOCKET"),
+            example="path",
         ),
         Deviation(
             BOOT,
             "set for a worker that is started while none serves",
             "serving a part can then be better than serving nothing",
             variables=("SERVER_STARTER_BOOT",),
+            example="path",
         ),
         Deviation(
             RELAY,
             "a pipe to start_server, which hands it on; with --log-file stdout too",
             "`--restart` shows the last lines of a generation that failed",
+            example="path",
         ),
         Deviation(
             INTERVAL_SEEN,
             "is 360 for the first generation too, as for all later ones",
             "what counts should be seen",
+            example="delay-none-with-auto-restart",
         ),
         Deviation(
             NUMBERS,
@@ -223,9 +230,20 @@ DEVIATIONS = {
             REASON,
             "`what: reason`; Perl's have no space, and name a file and line of the Perl program",
             "they are for people",
+            example="port-in-use-tcp",
         ),
-        Deviation(ALLOWED, "said with a wrong value", "nobody has to look it up"),
-        Deviation(HOLDER, "said, with its pid and command", "it is the next question"),
+        Deviation(
+            ALLOWED,
+            "said with a wrong value",
+            "nobody has to look it up",
+            example="port-refused-words",
+        ),
+        Deviation(
+            HOLDER,
+            "said, with its pid and command",
+            "it is the next question",
+            example="port-in-use-tcp",
+        ),
         Deviation(
             EXEC,
             "`failed to exec PROGRAM: reason`, on a line of its own; no file of ours is removed",
@@ -240,6 +258,7 @@ DEVIATIONS = {
                 r'Argument ".*" isn\'t numeric .*',
                 r"sleep\(\) with negative argument",
             ),
+            example="delay-empty",
         ),
         Deviation(PLAIN_NUMBERS, "`1 secs` for a delay of `01`", "one form for what counts"),
         # Files and clients
