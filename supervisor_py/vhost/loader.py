@@ -41,7 +41,7 @@ class LoadError(RuntimeError):
         return f"{self.where}: {super().__str__()}" if self.where else super().__str__()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class LoadedApp:
     """An app that is ready to answer."""
 

@@ -4,14 +4,16 @@ sys.modules stays the interpreter's one plain dict, which the import system look
 well as from Python. A module found in an app's own import roots is kept there under a ModuleKey: a
 name that equals its text only for a thread that works for that app. So `import config`, late or
 not, import_module("config"), pickle and sys.modules[__name__] all find the app's own one, and
-libraries, under plain names, are shared. Nothing of the import system is replaced.
+libraries, under plain names, are shared. No function of the import system is replaced.
 """
 
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
+from importlib import _bootstrap
 from importlib.abc import MetaPathFinder
 from importlib.machinery import (
     ExtensionFileLoader,
@@ -101,6 +103,38 @@ class _NamespaceLoader(_Plainly, NamespaceLoader):
         return module
 
 
+class _Locks(dict[object, object]):
+    """The import system's locks, by module, with an app's own modules apart from a neighbour's.
+
+    Else two apps that each import an `a` with a `b`, at once, could seem to wait for each other.
+    """
+
+    def __init__(self, locks: dict[object, object], key: Callable[[str], object]) -> None:
+        super().__init__(locks)
+        self._key = key
+
+    def __getitem__(self, name: object) -> object:
+        return super().__getitem__(self._key(str(name)))
+
+    def __setitem__(self, name: object, lock: object) -> None:
+        super().__setitem__(self._key(str(name)), lock)
+
+    def __delitem__(self, name: object) -> None:
+        super().__delitem__(self._key(str(name)))
+
+    def get(self, name: object, default: object = None) -> object:
+        return super().get(self._key(str(name)), default)
+
+
+@dataclass(slots=True)
+class _OwnPart:
+    """An app's own entries of its search path, and what has been looked for in them."""
+
+    search: list[str]
+    entries: list[str]
+    found: dict[str, ModuleSpec | None]
+
+
 class AppFinder(MetaPathFinder):
     """Finds modules for the calling thread's app: in its import roots, then where all search."""
 
@@ -109,6 +143,7 @@ class AppFinder(MetaPathFinder):
         # The server's own search path. A relative entry would be another one in each directory.
         self._shared = [entry for entry in sys.path if os.path.isabs(entry)]
         self._hidden = {app: frozenset(_hidden_in(app.import_roots)) for app in apps}
+        self._own: dict[AppContext, _OwnPart] = {}
         self._loading: AppContext | None = None
         self._refused: list[ClashError] = []
 
@@ -116,6 +151,8 @@ class AppFinder(MetaPathFinder):
         """Be asked before Python's own finder, and after those of built-in modules."""
         sys.path[:] = self._shared
         sys.meta_path.insert(sys.meta_path.index(PathFinder), self)
+        locks = _Locks(vars(_bootstrap)["_module_locks"], self._lock_key)
+        vars(_bootstrap)["_module_locks"] = locks
 
     @contextmanager
     def loading(self, app: AppContext) -> Iterator[None]:
@@ -226,6 +263,24 @@ class AppFinder(MetaPathFinder):
             path = above
         return known[path]
 
+    def _lock_key(self, name: str) -> object:
+        app = context.current()
+        top = name.partition(".")[0]
+        if app is None or top in sys.stdlib_module_names or self._own_spec(app, top) is None:
+            return name
+        return app, name
+
+    def _own_spec(self, app: AppContext, name: str) -> ModuleSpec | None:
+        """Return the spec of a top-level module in the app's own part of its search path."""
+        search = self._search(app)
+        own = self._own.get(app)
+        if own is None or own.search != search:
+            entries = [entry for entry in search if self._is_own(app, entry)]
+            own = self._own[app] = _OwnPart(list(search), entries, {})
+        if name not in own.found:
+            own.found[name] = PathFinder.find_spec(name, own.entries)
+        return own.found[name]
+
     def _claim(self, spec: ModuleSpec, app: AppContext) -> ModuleSpec:
         loader = spec.loader
         made: _SourceLoader | _BytecodeLoader | _NamespaceLoader
@@ -286,7 +341,7 @@ class AppFinder(MetaPathFinder):
             return None
         here = next(iter(_places(spec)), None)
         for app in self._apps:
-            offered = PathFinder.find_spec(name, [e for e in app.search if self._is_own(app, e)])
+            offered = self._own_spec(app, name)
             if offered is None or offered.loader is None or here is None:
                 continue
             (place,) = _places(offered)

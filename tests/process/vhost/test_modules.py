@@ -1,6 +1,7 @@
 """Two apps of the same layout in one interpreter: whatever way they import, each gets its own."""
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,9 @@ def late_from_inserted_path():
 def source_layout():
     import packaged
     return packaged.NAME
+def at_once():
+    # the left one's cross_1 imports cross_2, the right one's the other way round
+    return importlib.import_module("cross_1" if NAME == "left" else "cross_2").NAME
 def star():
     names = {}
     exec("from late_7 import *", names)
@@ -203,6 +207,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         write_app(folder / name, name)
         pool += f'[[apps]]\nname = "{name}"\nhosts = ["{name}.test"]\n'
         pool += f'wsgi = "app:application"\ndirectory = "{name}"\n'
+        one, two = ("cross_1", "cross_2") if name == "left" else ("cross_2", "cross_1")
+        sleep = "import time\ntime.sleep(0.5)\n"
+        (folder / name / f"{one}.py").write_text(f"{sleep}import {two}\nNAME = {two}.NAME\n")
+        (folder / name / f"{two}.py").write_text(f"{sleep}NAME = {name!r}\n")
     (folder / "left" / "only_left.py").write_text('NAME = "left"')
     (folder / "two.toml").write_text(pool)
     with Sockets(folder) as sockets, running(folder / "two.toml", sockets) as started:
@@ -218,7 +226,7 @@ def ask(server: Server, name: str, probe: str) -> Any:
     return json.loads(reply.body)
 
 
-@pytest.mark.parametrize("probe", [probe for probe in PROBES if probe != "shared_library"])
+@pytest.mark.parametrize("probe", [p for p in PROBES if p not in ("shared_library", "at_once")])
 def test_two_apps_may_both_have_an_app_py(server: Server, probe: str) -> None:
     assert [ask(server, name, probe) for name in (*NAMES, *reversed(NAMES))] == [
         *NAMES,
@@ -229,3 +237,17 @@ def test_two_apps_may_both_have_an_app_py(server: Server, probe: str) -> None:
 def test_libraries_of_the_virtualenv_are_shared(server: Server) -> None:
     left, right = (ask(server, name, "shared_library").split("/")[1] for name in NAMES)
     assert left == right
+
+
+def test_imports_of_two_apps_at_once_do_not_wait_for_each_other(server: Server) -> None:
+    found: dict[str, Any] = {}
+
+    def client(name: str) -> None:
+        found[name] = ask(server, name, "at_once")
+
+    threads = [threading.Thread(target=client, args=(name,)) for name in NAMES]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {name: name for name in NAMES}
