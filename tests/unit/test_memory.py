@@ -5,6 +5,7 @@ import json
 import pytest
 
 from supervisor_py import memory
+from supervisor_py.errors import FatalError
 from supervisor_py.memory import Reading
 
 ROLLUP = """55d0-7ffd ---p 00000000 00:00 0                          [rollup]
@@ -49,3 +50,23 @@ def test_json_says_its_units() -> None:
             "private_kb": 250,
         }
     ]
+
+
+def test_the_share_is_that_of_the_workers_without_their_parent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    readings = {
+        1: Reading(1, rss=1000, shared=0, pss=900, private=900),
+        2: Reading(2, rss=100, shared=80, pss=60, private=20),
+        3: Reading(3, rss=300, shared=120, pss=240, private=180),
+    }
+
+    def read(pid: int) -> Reading:
+        if pid not in readings:
+            raise FatalError(f"{pid}: no such process")
+        return readings[pid]
+
+    monkeypatch.setattr(memory, "read", read)
+    assert memory.whole([1, 2, 3, 4]) == memory.Whole(1200, 50.0, 3), "what has gone is left out"
+    assert memory.whole([1]) == memory.Whole(900, 0.0, 1)
+    assert memory.whole([4]) == memory.NOTHING
