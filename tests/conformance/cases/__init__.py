@@ -1,7 +1,7 @@
 """All scripts, from tables and products; their ids say what they are."""
 
 from ..harness import Case
-from . import command_line, environment, files, generations, logs, ports, signals
+from . import command_line, environment, files, generations, logs, ports, servers, signals
 
-_MODULES = (command_line, environment, files, generations, logs, ports, signals)
+_MODULES = (command_line, environment, files, generations, logs, ports, servers, signals)
 CASES: list[Case] = [case for module in _MODULES for case in module.cases()]
