@@ -48,7 +48,7 @@ STATUS = "--status"
 POSIX = "POSIXLY_CORRECT"
 CHECKED = "wrong values"
 DAEMON_PID = "--daemonize"
-NEGATIVE = "numbers below 0"
+OUT_OF_RANGE = "numbers out of range"
 SIGNALS = "signal names"
 PROGRAM = "a program or directory that isn't there"
 LEFT_OVER = "the exit status of a wrong --port"
@@ -130,7 +130,9 @@ DEVIATIONS = {
         Deviation(
             SIGNALS, "a wrong one is refused; Perl's dies of it at the first HUP", "it can be known"
         ),
-        Deviation(NEGATIVE, "refused", "no time and no queue is below 0"),
+        Deviation(
+            OUT_OF_RANGE, "below 0 and above a billion: refused", "no time and no queue is so"
+        ),
         Deviation(
             STATUS,
             "an option of its own; with a value, `--status=F`, it is short for --status-file still",
@@ -157,7 +159,7 @@ DEVIATIONS = {
         Deviation(PORT_RANGE, "refused; Perl's takes them modulo 65536", "nobody means that"),
         Deviation(
             SAME_FD,
-            "1, 2 and one that another --port has are refused",
+            "1, 2, what another --port has and what is too high are refused",
             "Perl's replaces a listener, or its own stderr, without a word",
         ),
         Deviation(

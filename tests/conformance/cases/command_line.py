@@ -302,7 +302,13 @@ def _deviating() -> Iterator[Case]:
         yield line(
             f"negative-{name}",
             [now, f"--{name}=-1", "@RUN@"],
-            deviates=refused(by.NEGATIVE, f"--{name}: ?-1 is too small", 1),
+            deviates=refused(by.OUT_OF_RANGE, f"--{name}: ?-1 is too small", 1),
+        )
+        yield line(
+            f"too-large-{name}",
+            [now, f"--{name}=2_000_000_000", "@RUN@"],
+            deviates=refused(by.OUT_OF_RANGE, f"--{name}: ?2e[+]09 is too much", 1),
+            limit=4,
         )
     for name in ("NOPE", "99", "0", "TERM "):
         for option in ("signal-on-hup", "signal-on-term"):

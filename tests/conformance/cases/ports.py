@@ -129,6 +129,14 @@ def _deviating() -> Iterator[Case]:
             deviates=refused(by.SAME_FD, f"fd {number} is taken for messages", 255),
         )
     yield Case("port-fd-0", [f"{first}=0"])
+    yield Case(
+        "port-fd-too-high",
+        [f"{first}=99999999"],
+        deviates={
+            "messages": Differs(by.SAME_FD, "fd 99999999 is too high"),
+            "exit status": Differs(by.SAME_FD, 1),
+        },
+    )
 
 
 def _taken(family: int, kind: int, host: str) -> Callable[[Run], None]:
