@@ -124,7 +124,7 @@ def _serve(start: _Start, typed: Typed | None) -> int:
     finally:
         fdstore.forget(start.notifier, opened.remove())
         if pid_file:
-            _remove(pid_file)  # last: who waits for it, as --stop does, finds nothing of us
+            pid_file.remove()  # last: who waits for it, as --stop does, finds nothing of us
 
 
 def _pid_file(start: _Start) -> PidFile | None:
@@ -237,13 +237,6 @@ def _become(account: Account, chosen: Settings, opened: Listeners) -> None:
     for file in files:
         users.give(file, account)
     users.become(account)
-
-
-def _remove(pid_file: PidFile) -> None:
-    try:
-        pid_file.remove()
-    except OSError as error:  # it is in a directory of root, who we are no more
-        effects.say(f"the pid file is left behind: {error.strerror}")
 
 
 def _fill_standard_fds() -> None:
