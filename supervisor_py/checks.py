@@ -63,10 +63,15 @@ def check(
     log = chosen.log_file
     with wrong:
         if log and not log_command(log):
-            _check_file(f"failed to open log file:{log}", "log-file", log)
+            what = f"failed to open log file:{log}"
+            if os.path.isdir(log):  # but a device or a FIFO is fine
+                _check_regular(what, "log-file", log)
+            _check_file(what, "log-file", log)
     with wrong:
         if chosen.pid_file:
-            _check_file(f"failed to open file:{chosen.pid_file}", "pid-file", chosen.pid_file)
+            what = f"failed to open file:{chosen.pid_file}"
+            _check_regular(what, "pid-file", chosen.pid_file)
+            _check_file(what, "pid-file", chosen.pid_file)
     with wrong:
         _check_distinct(chosen)
     with wrong:
@@ -94,7 +99,9 @@ def _check_as_the_program(
     ):
         if file:
             with wrong:
-                _check_replaced(option, file)
+                what = f"failed to write {file}"
+                _check_regular(what, option, file)
+                _check_parent(what, option, file)
     with wrong:
         if chosen.directory is not None:
             what = f"failed to chdir:{chosen.directory}"
@@ -136,23 +143,20 @@ def _check_path(option: str, path: str, status_file: str | None) -> None:
             raise unixpath.in_use(path, held.by_whom())
 
 
-def _check_file(what: str, option: str, path: str) -> None:
-    """Check a file that is written in place."""
-    code = errno.EISDIR if os.path.isdir(path) else 0
-    if not os.path.exists(path):
-        _check_parent(what, option, path)
-    elif not code and not os.access(path, os.W_OK):
-        code = errno.EACCES
-    if code:
-        raise FatalError(f"{what}: {os.strerror(code)} (--{option})", code)
-
-
-def _check_replaced(option: str, path: str) -> None:
-    """Check a file that is replaced by a rename."""
-    what = f"failed to write {path}"
+def _check_regular(what: str, option: str, path: str) -> None:
+    """Refuse what is there and no file: a device would be replaced, or unlinked at the end."""
     if os.path.isdir(path):
         raise FatalError(f"{what}: {os.strerror(errno.EISDIR)} (--{option})", errno.EISDIR)
-    _check_parent(what, option, path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise FatalError(f"{what}: not a file (--{option})", errno.EINVAL)
+
+
+def _check_file(what: str, option: str, path: str) -> None:
+    """Check a file that is written in place."""
+    if not os.path.exists(path):
+        _check_parent(what, option, path)
+    elif not os.access(path, os.W_OK):
+        raise FatalError(f"{what}: {os.strerror(errno.EACCES)} (--{option})", errno.EACCES)
 
 
 def _check_distinct(chosen: Settings) -> None:

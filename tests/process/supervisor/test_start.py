@@ -63,6 +63,17 @@ def test_a_file_that_is_a_directory_is_refused(server: Server, option: str) -> N
     assert f"{server.directory}: Is a directory (--{option})" in said
 
 
+@pytest.mark.parametrize("option", ["pid-file", "status-file", "metrics-file"])
+def test_a_device_is_not_taken_for_a_file(server: Server, option: str) -> None:
+    """It would be replaced by a file, and gone at the end."""
+    pipe = server.directory / "pipe"
+    os.mkfifo(pipe)
+    code, said = _refused(server, f"--{option}={pipe}")
+    assert code == 22
+    assert f"{pipe}: not a file (--{option})" in said
+    server.start(f"--path={server.path}", "--log-file=/dev/null").wait_serving(1)
+
+
 def test_a_log_command_that_is_none_is_refused(server: Server) -> None:
     for name in ("|", " | "):
         code, said = _refused(server, f"--log-file={name}")
