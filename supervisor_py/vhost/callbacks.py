@@ -52,7 +52,8 @@ def in_app(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _start_in_app(self: threading.Thread) -> None:
     # Also for the directory: a new thread shares its creator's, who soon has another's.
-    self.run = in_app(self.run)  # type: ignore[method-assign]
+    if context.current() is not None:
+        self.run = in_app(self.run)  # type: ignore[method-assign]
     _start(self)
 
 

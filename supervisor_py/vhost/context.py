@@ -1,8 +1,9 @@
 """Whose code the calling thread is running: the one thing that differs between apps of a process.
 
-The working directory, os.environ, the app's own modules and the prefix of error lines follow.
+Its directory and umask, os.environ, its own modules and the prefix of error lines follow from it.
 """
 
+import os
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from . import directory
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class AppContext:
     """What code of an app sees of the process."""
 
@@ -20,6 +21,7 @@ class AppContext:
     variables: dict[str, str | None]  # over the process's own; None is one that the app deleted
     import_roots: tuple[str, ...] = ()  # where its own modules are
     search: list[str] = field(default_factory=list)  # its sys.path
+    umask: int | None = None  # as it is after the app has been loaded
 
 
 _current: ContextVar[AppContext | None] = ContextVar("app", default=None)
@@ -34,6 +36,8 @@ def enter(app: AppContext) -> None:
     """Make the calling thread work for an app, until it leaves or enters another."""
     _current.set(app)
     directory.change_to(app.descriptor)
+    if app.umask is not None:
+        os.umask(app.umask)  # the thread's own, as the directory is
 
 
 def leave() -> None:

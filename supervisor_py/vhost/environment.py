@@ -1,11 +1,13 @@
 """os.environ as each app has it: the process's variables with the app's own over them.
 
-What an app sets or deletes stays its own, too. The C library's environment (os.system, a
-subprocess started with env=None, os.environb) is the process's alone, and thread-safe by that.
+What an app sets or deletes stays its own, too, and its subprocesses get it. The C library's
+environment (os.system, os.environb) is the process's alone, and thread-safe by that.
 """
 
 import os
+import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 from . import context
 
@@ -54,6 +56,17 @@ class AppEnviron(os._Environ[str]):
         return f"environ({dict(self)!r})"
 
 
+_start_subprocess = subprocess.Popen.__init__
+ENV_POSITION = 10  # of `env` among the positional arguments, where hardly anybody gives it
+
+
+def _start_subprocess_in_app(self: "subprocess.Popen[Any]", *args: Any, **kwargs: Any) -> None:
+    if context.current() is not None and len(args) <= ENV_POSITION and kwargs.get("env") is None:
+        kwargs["env"] = dict(os.environ)
+    _start_subprocess(self, *args, **kwargs)
+
+
 def install() -> None:
     """Make os.environ follow the calling thread's app, also where it was imported by name."""
     os.environ.__class__ = AppEnviron
+    subprocess.Popen.__init__ = _start_subprocess_in_app  # type: ignore[method-assign]

@@ -83,6 +83,8 @@ def load(pool: Pool, loading: Loading) -> list[LoadedApp]:
     finder = AppFinder(list(contexts.values()))
     finder.install()
     start = directory.open_directory(Path())
+    umask = os.umask(0o077)
+    os.umask(umask)
 
     def give_up(error: LoadError) -> None:
         loaded.pop(error.app, None)
@@ -98,15 +100,18 @@ def load(pool: Pool, loading: Loading) -> list[LoadedApp]:
                 give_up(LoadError(app.name, clashing[app.name], "directory"))
                 continue
             context.enter(contexts[app.name])
+            os.umask(umask)
             try:
                 with loading.around(app):
                     found = _load(app, contexts[app.name], finder)
                 refuse_shared_state([*loaded.values(), found])
                 loaded[app.name] = found
+                found.context.umask = os.umask(umask)
             except LoadError as error:
                 give_up(error)
     finally:
         context.leave()
+        os.umask(umask)
         os.fchdir(start)
         os.close(start)
     for name, sentence in {ctx.name: sentence for ctx, sentence in finder.clashes()}.items():

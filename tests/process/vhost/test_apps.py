@@ -13,7 +13,7 @@ from .harness import Connection, Reply, Server, Sockets, get, running
 
 NAMES = ("left", "right")
 APP = """
-import json, os, sys, threading, time
+import json, os, subprocess, sys, threading, time
 from pathlib import Path
 
 def read():
@@ -23,11 +23,19 @@ LOADED = {{"cwd": os.getcwd(), "colour": os.environ["COLOUR"], "file": read()}}
 os.environ["SET_AT_LOAD"] = "{name}"
 print("{name} prints at load")
 ONLY = "ONLY_{upper}"
+UMASK = {umask}
+os.umask(UMASK)
+
+def umask():
+    found = os.umask(0o777)
+    os.umask(0o111)  # and leave another one behind
+    return found == UMASK
 
 def see():
     return {{
         "cwd": os.getcwd(),
         "colour": os.getenv("COLOUR"),
+        "umask": umask(),
         "file": read(),
         "set_at_load": os.environ.get("SET_AT_LOAD"),
         "neighbours": [key for key in os.environ if key.startswith("ONLY_") and key != ONLY],
@@ -47,6 +55,12 @@ def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "application/json")])
     if path == "/loaded":
         return [json.dumps(LOADED).encode()]
+    if path == "/subprocess":
+        given = dict(os.environ, COLOUR="given")
+        shown = "import os; print(os.getcwd(), os.environ['COLOUR'])"
+        outputs = [subprocess.check_output([sys.executable, "-c", shown], text=True, env=env)
+                   for env in (None, given)]
+        return [json.dumps([output.split() for output in outputs]).encode()]
     if path == "/late":
         import {name}_late
         return [json.dumps({{"late": {name}_late.VALUE}}).encode()]
@@ -76,7 +90,9 @@ def stream():
 
 def write_app(folder: Path, name: str) -> None:
     folder.mkdir(parents=True)
-    (folder / f"{name}.py").write_text(APP.format(name=name, upper=name.upper()))
+    (folder / f"{name}.py").write_text(
+        APP.format(name=name, upper=name.upper(), umask=0o27 + NAMES.index(name))
+    )
     (folder / f"{name}_late.py").write_text(f"VALUE = 'late {name}'")
     (folder / f"{name}_release.py").write_text("VALUE = 'first'")
     (folder / "name.txt").write_text(name)
@@ -143,6 +159,16 @@ def test_each_app_runs_in_its_own_directory_also_in_threads_and_while_streaming(
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_subprocess_gets_the_apps_directory_and_environment(server: Server, name: str) -> None:
+    home = str(server.sockets.folder / name / "first")
+    assert ask(server, name, "/subprocess") == [[home, f"{name}ish"], [home, "given"]]
+
+
+def test_an_apps_umask_is_its_own_in_each_request(server: Server) -> None:
+    assert all(ask(server, name)["umask"] for name in NAMES * 8)
 
 
 def test_the_generation_is_visible_and_the_notify_socket_is_not(server: Server) -> None:

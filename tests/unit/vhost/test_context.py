@@ -1,6 +1,7 @@
 import atexit
 import io
 import os
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ def environ(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("COLOUR", "SIZE", "NEW"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SIZE", "big")
+    monkeypatch.setattr(subprocess.Popen, "__init__", subprocess.Popen.__init__)
     environment.install()
     yield
     context._current.set(None)
