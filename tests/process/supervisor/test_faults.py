@@ -134,6 +134,28 @@ def test_a_status_file_on_a_full_disk_is_said_and_caught_up_with_later(
     server.wait_serving(3)
 
 
+def test_a_log_file_on_a_full_disk_is_survived_and_written_again_when_there_is_room(
+    server: Server, disk: Path
+) -> None:
+    log, metrics = disk / "log", disk / "metrics"
+    server.start(
+        f"--path={server.path}", f"--log-file={log}", f"--metrics-file={metrics}"
+    ).wait_serving(1)
+    filler = _fill(disk)
+    with suppress(OSError), log.open("ab", buffering=0) as last_page:
+        while last_page.write(b" " * PAGE):
+            pass
+    before = log.read_text()
+    assert server.restart().returncode == 0
+    assert server.ask() == 2
+    assert log.read_text() == before, "the disk is full"
+    filler.unlink()
+    assert server.restart().returncode == 0
+    wait_until(lambda: log.read_text().endswith("status:15\n"), "the log goes on")
+    assert "start_server_generation 3" in metrics.read_text().replace('{server="metrics"}', "")
+    assert server.stop() == 0
+
+
 def test_a_pid_file_on_a_full_disk_is_said_before_anything_is_served(
     server: Server, disk: Path
 ) -> None:
