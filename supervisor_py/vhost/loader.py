@@ -5,11 +5,12 @@ What can't be kept apart there is refused, with the app it is about: its neighbo
 
 import importlib
 import inspect
+import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,21 @@ def refuse_shared_state(loaded: Sequence[LoadedApp]) -> None:
             )
 
 
+@contextmanager
+def _loggers_kept() -> Iterator[None]:
+    """Undo what dictConfig does to others' loggers when nobody tells it not to."""
+    known = [one for one in logging.Logger.manager.loggerDict.values() if _is_enabled(one)]
+    try:
+        yield
+    finally:
+        for logger in known:
+            logger.disabled = False  # type: ignore[union-attr]
+
+
+def _is_enabled(logger: object) -> bool:
+    return isinstance(logger, logging.Logger) and not logger.disabled
+
+
 def _has_django_settings() -> bool:
     conf = sys.modules.get("django.conf")
     return conf is not None and bool(conf.settings.configured)
@@ -185,7 +201,7 @@ def _traceback(error: BaseException) -> str:
 def _load(app: App, ctx: AppContext, finder: AppFinder) -> LoadedApp:
     had_settings = _has_django_settings()
     try:
-        with finder.loading(ctx):
+        with _loggers_kept(), finder.loading(ctx):
             target: object = importlib.import_module(app.module)
     except ClashError as error:
         raise LoadError(app.name, str(error), app.interface) from error

@@ -454,6 +454,30 @@ def test_what_an_app_sets_is_nothing_to_the_server_or_a_neighbour(
         assert [get(sockets.path, f"{name}.test").status for name in "aba"] == [200] * 3
 
 
+LOGGING_APP = """
+import logging
+
+logger = logging.getLogger("named_{name}")
+
+def application(environ, start_response):
+    logger.error("said by {name}")
+    start_response("200 OK", [])
+    return []
+"""
+
+
+def test_logging_set_up_by_one_app_does_not_silence_another(
+    tmp_path: Path, sockets: Sockets
+) -> None:
+    set_up = "import logging.config\nlogging.config.dictConfig({'version': 1})\n"
+    sources = {name: LOGGING_APP.format(name=name) for name in "ab"}
+    pool = pool_of(tmp_path, a=sources["a"], b=set_up + sources["b"])
+    with running(pool, sockets) as server:
+        for name in "ab":
+            get(sockets.path, f"{name}.test")
+            assert f"{name}: said by {name}" in server.log.read_text().splitlines()
+
+
 def shared_part(pid: int) -> float:
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     size = {key: int(value.split()[0]) for key, value in (line.split(":") for line in lines)}
