@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +49,6 @@ class LoadedApp:
     context: AppContext
     sites: tuple[Site, ...]
     application: WSGIApplication
-    django_settings: str | None = None  # the module, for an app that set up Django's settings
     # In each worker, for an app that has to be started there: one that speaks ASGI.
     startup: Callable[[], None] | None = None
     shutdown: Callable[[], None] | None = None
@@ -83,6 +82,7 @@ def load(pool: Pool, loading: Loading) -> list[LoadedApp]:
             refuse(error)
     finder = AppFinder(list(contexts.values()))
     finder.install()
+    django = _Django()
     start = directory.open_directory(Path())
     umask = os.umask(0o077)
     os.umask(umask)
@@ -103,9 +103,9 @@ def load(pool: Pool, loading: Loading) -> list[LoadedApp]:
             context.enter(contexts[app.name])
             os.umask(umask)
             try:
-                with loading.around(app):
+                with loading.around(app), django.loading(app.name):
                     found = _load(app, contexts[app.name], finder)
-                refuse_shared_state([*loaded.values(), found])
+                refuse_same_object(found, loaded.values())
                 loaded[app.name] = found
                 found.context.umask = os.umask(umask)
             except LoadError as error:
@@ -121,24 +121,53 @@ def load(pool: Pool, loading: Loading) -> list[LoadedApp]:
     return list(loaded.values())
 
 
-def refuse_shared_state(loaded: Sequence[LoadedApp]) -> None:
-    """Raise LoadError when the last app is, or sets up, what an earlier one is or has set up."""
-    *earlier, last = loaded
+def refuse_same_object(found: LoadedApp, earlier: Iterable[LoadedApp]) -> None:
+    """Raise LoadError for an app that is another one: all would be as the first has set it up."""
     for other in earlier:
-        if other.application is last.application:
+        if other.application is found.application:
             raise LoadError(
-                last.context.name,
+                found.context.name,
                 f"its object is the app {other.context.name}'s, too, from a package of the"
                 " virtualenv, whose modules all apps share; move one of them to another pool",
             )
-        mine, theirs = last.django_settings, other.django_settings
-        if mine and theirs:
+
+
+class _Django:
+    """Whose Django's settings are: of the app that has set them up, be it broken since."""
+
+    def __init__(self) -> None:
+        self._owner: str | None = None
+        self._settings = ""
+
+    @contextmanager
+    def loading(self, app: str) -> Iterator[None]:
+        """Notice when an app, which is entered now, sets up the settings.
+
+        Raises LoadError for one that would run on another's, also where it has failed by that.
+        """
+        try:
+            yield
+        finally:
+            conf = sys.modules.get("django.conf")
+            if self._owner is None and conf is not None and conf.settings.configured:
+                self._owner = app
+                self._settings = _settings_module() or "settings.configure()"
+            self._refuse_second(app)
+
+    def _refuse_second(self, app: str) -> None:
+        mine = _settings_module()
+        if mine and self._owner not in (None, app):
             raise LoadError(
-                last.context.name,
-                f"it is a Django project ({mine}), as is the app {other.context.name} ({theirs}),"
+                app,
+                f"it is a Django project ({mine}), as is the app {self._owner} ({self._settings}),"
                 " and an interpreter can hold one Django settings; move one of them to another"
                 " pool",
             )
+
+
+def _settings_module() -> str | None:
+    app = context.current()
+    return app.variables.get("DJANGO_SETTINGS_MODULE") if app else None
 
 
 @contextmanager
@@ -154,11 +183,6 @@ def _loggers_kept() -> Iterator[None]:
 
 def _is_enabled(logger: object) -> bool:
     return isinstance(logger, logging.Logger) and not logger.disabled
-
-
-def _has_django_settings() -> bool:
-    conf = sys.modules.get("django.conf")
-    return conf is not None and bool(conf.settings.configured)
 
 
 def _context(app: App) -> AppContext:
@@ -199,7 +223,6 @@ def _traceback(error: BaseException) -> str:
 
 
 def _load(app: App, ctx: AppContext, finder: AppFinder) -> LoadedApp:
-    had_settings = _has_django_settings()
     try:
         with _loggers_kept(), finder.loading(ctx):
             target: object = importlib.import_module(app.module)
@@ -233,15 +256,12 @@ def _load(app: App, ctx: AppContext, finder: AppFinder) -> LoadedApp:
             f'{place} is not a WSGI application: it is asynchronous (asgi = "{place}")',
             app.interface,
         )
-    settings = ctx.variables.get("DJANGO_SETTINGS_MODULE") if _has_django_settings() else None
-    if settings is None and _has_django_settings() and not had_settings:
-        settings = "settings.configure()"
     if app.interface == WSGI:
-        return LoadedApp(ctx, app.sites, target, settings)
+        return LoadedApp(ctx, app.sites, target)
     from .asgi import Served  # noqa: PLC0415  # asyncio's memory is for pools that need it
 
     served = Served(target)
-    return LoadedApp(ctx, app.sites, served, settings, served.startup, served.shutdown)
+    return LoadedApp(ctx, app.sites, served, served.startup, served.shutdown)
 
 
 def _is_asynchronous(target: object) -> bool:

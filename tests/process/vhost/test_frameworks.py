@@ -109,6 +109,16 @@ def test_two_django_projects_are_refused_with_the_way_out(tmp_path: Path, socket
     ) in said
 
 
+def test_a_second_django_project_that_fails_on_the_firsts_settings_is_told_so(
+    tmp_path: Path, sockets: Sockets
+) -> None:
+    pool = write_pool(tmp_path, {"shop": "django", "blog": "django"})
+    with (tmp_path / "blog" / "app.py").open("a") as file:
+        file.write("\nfrom django.conf import settings\nsettings.ONLY_BLOG_HAS_IT\n")
+    said = refusal(pool, sockets)
+    assert "the app blog can't be loaded: it is a Django project (project.settings), as is" in said
+
+
 def test_at_boot_the_first_django_project_is_served_and_the_second_is_not(
     tmp_path: Path, sockets: Sockets
 ) -> None:
@@ -116,6 +126,17 @@ def test_at_boot_the_first_django_project_is_served_and_the_second_is_not(
     with running(pool, sockets, SERVER_STARTER_BOOT="1"):
         statuses = [get(sockets.path, f"{n}.test").status for n in ("shop", "blog", "other")]
         assert statuses == [200, 503, 200]
+
+
+def test_a_django_project_never_runs_on_the_settings_of_one_that_is_broken(
+    tmp_path: Path, sockets: Sockets
+) -> None:
+    pool = write_pool(tmp_path, {"shop": "django", "blog": "django", "other": "flask"})
+    with (tmp_path / "shop" / "app.py").open("a") as file:
+        file.write("\nraise RuntimeError('after its settings were set up')\n")
+    with running(pool, sockets, SERVER_STARTER_BOOT="1"):
+        statuses = [get(sockets.path, f"{n}.test").status for n in ("shop", "blog", "other")]
+        assert statuses == [503, 503, 200]
 
 
 def test_two_apps_of_one_framework_and_the_same_names_share_its_library_alone(
