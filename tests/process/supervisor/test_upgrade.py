@@ -59,6 +59,9 @@ signal.pause()
 """
 
 
+TALKS = "import sys; sys.stderr.write('more\\n' * 99_999 + 'and so on\\n'); sys.exit(3)"
+
+
 class Versions:
     """Copies of the package, of which `current` is the one that runs, as on a VPS."""
 
@@ -403,14 +406,15 @@ def test_an_upgrade_that_is_asked_for_in_a_restart_comes_after_it(server: Server
         (("serve.py", "import os", "import no_such_thing"), "No module named 'no_such_thing'"),
         (("handover.py", "_FORMAT = 1", "_FORMAT = 2"), "has format 1, and 2 is known"),
         (("handover.py", "    started: float", "    more: int\n    started: float"), "field more"),
-        (("cli.py", "import sys", "import sys, time; time.sleep(60)"), "not up within 0.7 seconds"),
+        (("cli.py", "import sys", TALKS), "would not run: and so on"),
+        (("cli.py", "import sys", "import sys, time; time.sleep(60)"), "not up within 2.5 seconds"),
     ],
 )
 def test_a_new_version_that_would_not_run_changes_nothing_and_the_next_one_is_tried_anew(
     server: Server, versions: Versions, broken: tuple[str, str, str], words: str
 ) -> None:
     file, before, after = broken
-    hurry = f"{versions.prelude}\nfrom supervisor_py import upgrade\nupgrade.PATIENCE = 0.7"
+    hurry = f"{versions.prelude}\nfrom supervisor_py import upgrade\nupgrade.PATIENCE = 2.5"
     server.start(f"--path={server.path}", prelude=hurry).wait_serving(1)
     generations, held = server.generations(), _fds(server)
     package = versions.add("broken", NEW) / file
@@ -453,6 +457,26 @@ def test_a_stop_during_the_check_ends_it_too(server: Server) -> None:
     assert len(children) == 2
     assert server.stop() == 0
     assert [one for one in children if alive(int(one))] == []
+
+
+def test_a_check_that_goes_on_in_silence_costs_no_cpu_time(server: Server) -> None:
+    flag = server.directory / "checking"
+    silent = AT_CHECK.replace("    open", "    os.closerange(1, 3)\n    open")
+    silent = silent.format(flag=str(flag), seconds=1)
+    server.start(prelude=silent).wait_serving(1)
+    server.signal(signal.SIGUSR2)
+    wait_until(flag.exists, "the check runs")
+    assert server.process is not None
+    stat = Path(f"/proc/{server.process.pid}/stat")
+
+    def ticks() -> int:
+        return sum(map(int, stat.read_text().rpartition(")")[2].split()[11:13]))
+
+    before = ticks()
+    time.sleep(0.5)
+    assert ticks() - before < 10, "hundredths of a second"
+    server.wait_for("upgraded start_server")
+    assert server.stop() == 0
 
 
 def test_an_upgrade_that_can_not_be_checked_for_want_of_processes_is_said(server: Server) -> None:
