@@ -61,6 +61,7 @@ class Log:
 
     def _open(self) -> int:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
+        flags |= os.O_NONBLOCK  # a FIFO without a reader is an error, and nothing to wait for
         return os.open(self._name, flags, _MODE)
 
     def fileno(self) -> int:
@@ -154,6 +155,10 @@ class Output:
                 self._lose(len(self._pending), error.strerror or str(error))
                 self._pending.clear()
                 break
+        self.pause()
+
+    def pause(self) -> None:
+        """Wait for our stderr no longer, before it becomes something else; `write` goes on."""
         if self._waiting:
             self._waiting = False
             self._watch_writable(STDERR, None)

@@ -213,7 +213,7 @@ def test_the_line_tells_the_time_of_the_next_timed_restart() -> None:
 Sample = tuple[str, tuple[tuple[str, str], ...]]
 
 
-def _parse(text: str) -> dict[Sample, float]:
+def parse(text: str) -> dict[Sample, float]:
     """Read Prometheus's text format (version 0.0.4) as its description has it."""
     assert text.endswith("\n")
     found: dict[Sample, float] = {}
@@ -257,7 +257,7 @@ def _parse(text: str) -> dict[Sample, float]:
 def _metrics(state: model.State, about: About = ABOUT) -> dict[tuple[str, str], float]:
     """Return values by name and by the label besides `server`, if there is one."""
     found = {}
-    for (name, labels), value in _parse(report.metrics(state, about)).items():
+    for (name, labels), value in parse(report.metrics(state, about)).items():
         (server,) = [text for label, text in labels if label == "server"]
         assert server == about.name
         others = [text for label, text in labels if label != "server"]
