@@ -251,6 +251,7 @@ class SuperDaemon:
 
     def _reopen_log(self) -> None:
         self._output.flush()
+        self._output.pause()
         complaint = self._log.reopen() if self._log else ""
         self._output.say(complaint or "received USR1, reopening the log")
 
