@@ -181,10 +181,10 @@ class Output:
     def _write_part(self) -> None:
         """Write as much as surely goes in at once."""
         if self._lost and (self._why != _UNREAD or not self._pending):
-            os.write(STDERR, self._notice())
+            _write(self._notice())
             self._lost = 0
         else:
-            del self._pending[: os.write(STDERR, bytes(self._pending[: select.PIPE_BUF]))]
+            del self._pending[: _write(bytes(self._pending[: select.PIPE_BUF]))]
 
     def _notice(self) -> bytes:
         return f"{self._lost} bytes of output were lost: {self._why}\n".encode()
@@ -194,6 +194,16 @@ def _takes_data(seconds: float = 0.0) -> bool:
     poll = select.poll()
     poll.register(STDERR, select.POLLOUT)
     return bool(poll.poll(seconds * 1000))
+
+
+def _write(data: bytes) -> int:
+    """Write to our stderr; raises BlockingIOError if a child has filled it since it took data."""
+    try:
+        return os.pwritev(STDERR, [data], -1, os.RWF_NOWAIT)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS):  # files, and older kernels' pipes
+            raise
+    return os.write(STDERR, data)
 
 
 class Relay:

@@ -5,6 +5,7 @@ import select
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -221,6 +222,31 @@ def test_nobody_waits_for_a_reader_who_has_gone(stderr: Stderr) -> None:
     out.write(b"one\n")
     assert out.unwritten() == (b"", 4)
     out.drain(10)
+
+
+def test_a_child_that_fills_our_stderr_just_before_us_makes_us_wait_for_nothing(
+    stderr: Stderr, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = stderr.output()
+    try:
+        os.pwritev(2, [b"now\n"], -1, os.RWF_NOWAIT)
+    except OSError as error:
+        pytest.skip(f"this kernel can't write to a pipe without waiting: {error.strerror}")
+    assert stderr.read() == b"now\n"
+    other = os.open("/proc/self/fd/2", os.O_WRONLY | os.O_NONBLOCK)
+    real = os.pwritev
+
+    def late(*given: Any) -> int:
+        monkeypatch.setattr(os, "pwritev", real)
+        os.write(other, b"c" * 65536)
+        return real(*given)
+
+    monkeypatch.setattr(os, "pwritev", late)
+    out.write(b"ours\n")  # would hang
+    assert out.unwritten() == (b"ours\n", 0)
+    assert stderr.waiting is not None
+    assert stderr.read() == b"c" * 65536 + b"ours\n"
+    os.close(other)
 
 
 def test_where_it_can_not_be_waited_for_it_is_tried_at_the_next_line(stderr: Stderr) -> None:

@@ -181,7 +181,14 @@ def test_a_log_command_that_is_killed_is_started_again_and_no_line_is_lost(
         wait_until(lambda: pids.read_text().count("\n") == times, "it runs")  # noqa: B023
         size = out.stat().st_size if out.exists() else 0
         wait_until(lambda: out.exists() and out.stat().st_size > size, "it writes")  # noqa: B023
+        # What it has read and not written dies with it: it gets nothing while it is killed.
+        server.signal(signal.SIGSTOP)
+        sizes = [-1, 0]
+        while sizes[-1] != sizes[-2]:
+            time.sleep(0.05)
+            sizes.append(out.stat().st_size)
         os.kill(int(pids.read_text().split()[-1]), signal.SIGKILL)
+        server.signal(signal.SIGCONT)
     wait_until(lambda: pids.read_text().count("\n") == 3, "it runs")
     assert server.stop() == 0
     text = out.read_text()
