@@ -227,26 +227,27 @@ class SuperDaemon:
         """
         if self._caught.stop and not self._state.stopping:
             self._feed(events.StopAsked(self._caught.stop))
-        while self._deaths:
-            self._feed(self._deaths.pop(0))
+        # Before the envdir is read: what was written into it before a HUP counts for that.
+        wishes = (signals.USR1, signals.USR2, signals.HUP)
+        asked = [number for number in wishes if self._caught.take(number)]
         complaint = self._environment.refresh()
         if complaint:
             self._output.say(f"the environment stays as it was: {complaint}")
+        while self._deaths:
+            self._feed(self._deaths.pop(0))
         if self._environment.policy != self._state.policy:
             self._feed(events.PolicyRead(self._environment.policy))
         while self._events:
             self._feed(self._events.pop(0))
-        if self._caught.take(signals.USR1):
+        if signals.USR1 in asked:
             self._reopen_log()
-        if self._caught.take(signals.USR2):
-            self._feed(events.UpgradeAsked())
-        self._upgrader.tick()
-        if self._control:
-            self._control.tick()
-        if self._caught.take(signals.HUP):
+        if signals.HUP in asked:
             self._feed(events.RestartAsked("HUP"))
-        if self._logger:
-            self._logger.tick()
+        if signals.USR2 in asked:
+            self._feed(events.UpgradeAsked())
+        for timed in (self._upgrader, self._control, self._logger):
+            if timed:
+                timed.tick()
         self._feed(events.Tick())
 
     def _reopen_log(self) -> None:
@@ -280,7 +281,9 @@ class SuperDaemon:
         following: list[Event] = [event]
         while following:
             self._state, actions = machine.step(self._state, following.pop(0), time.monotonic())
-            self._write_status()  # before anybody is told, so that it is true when they look
+            # Before anybody is told, so that they are true when who was told looks.
+            self._write_status()
+            self._write_metrics()
             for action in actions:
                 result = self._perform(action)
                 if result is not None:
@@ -290,7 +293,6 @@ class SuperDaemon:
             self._summary = summary
             # systemd's StatusErrno tells scripts what the text tells people: the last start failed
             self._notify(f"STATUS={summary}\nERRNO={errno.ECHILD if self._state.trouble else 0}")
-        self._write_metrics()
 
     def _perform(self, action: Action) -> Event | None:
         match action:

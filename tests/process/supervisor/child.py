@@ -10,9 +10,12 @@ import os
 import select
 import signal
 import socket
+import struct
 import sys
 import time
 from pathlib import Path
+
+PAUSE_US = 20_000
 
 
 def main() -> None:
@@ -53,15 +56,26 @@ def main() -> None:
         socket.socket(fileno=int(item.rpartition("=")[2]))
         for item in filter(None, os.environ["SERVER_STARTER_PORT"].split(";"))
     ]
+    # A server that is told to end finishes what it has accepted: TERM waits until that is done.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    for one in sockets:  # another generation may have taken in what woke us
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, PAUSE_US))
     while True:
-        for one in select.select(sockets, [], [])[0]:
-            if one.type == socket.SOCK_DGRAM:
-                _, address = one.recvfrom(100)
-                one.sendto(number.encode(), address)
-            else:
-                connection, _ = one.accept()
-                with contextlib.suppress(OSError), connection:  # a client may leave at any time
-                    connection.sendall(number.encode())
+        for one in select.select(sockets, [], [], PAUSE_US / 1e6)[0]:
+            with contextlib.suppress(OSError):  # a client may leave at any time
+                answer(one, number.encode())
+        if signal.SIGTERM in signal.sigpending():
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+
+
+def answer(one: socket.socket, text: bytes) -> None:
+    if one.type == socket.SOCK_DGRAM:
+        _, address = one.recvfrom(100)
+        one.sendto(text, address)
+    else:
+        connection, _ = one.accept()
+        with connection:
+            connection.sendall(text)
 
 
 main()
