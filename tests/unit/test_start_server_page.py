@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor_py import handoff, model, options, sdnotify, settings
+from supervisor_py import handoff, logger, model, options, output, sdnotify, settings
 from tests.conformance.deviations import DEVIATIONS
 
 PATH = Path(__file__).parents[2] / "docs" / "start_server.md"
@@ -81,3 +81,11 @@ def test_no_section_is_empty_and_all_links_lead_somewhere() -> None:
         assert _section(title).strip(), title
     for page in re.findall(r"\]\(([a-z-]+\.md)", PAGE):
         assert (PATH.parent / page).exists(), page
+
+
+def test_the_numbers_about_logs_are_the_codes() -> None:
+    text = " ".join(_section("Files").split())
+    assert f"up to {output._MOST_PENDING // 1024} KB wait" in text
+    assert logger._PAUSE == 1
+    assert "started again after a second" in text
+    assert f"it has {logger._PATIENCE:g} seconds" in text
