@@ -67,7 +67,7 @@ def parse_port(text: str) -> Port:
         raise FatalError(f"invalid ``port'' value:{text} (fd {number} is taken for messages)")
     if not colon:
         return Port(port, ANY_HOST, int(port), kind, number)
-    host = host.strip().removeprefix("[").removesuffix("]").strip()
+    host = host.strip().removeprefix("[").removesuffix("]").lstrip()
     if "[" in host or "]" in host:
         raise wrong
     if not host or (":" in host and not sockets.is_ip6(host)):

@@ -55,6 +55,7 @@ LEFT_OVER = "the exit status of a wrong --port"
 # Sockets
 PORT_RANGE = "ports above 65535"
 SAME_FD = "=FD"
+SHARED_UDP = "a UDP port of another server"
 PATHS = "what is at --path"
 LONG_PATH = "a --path that is too long"
 # The envdir
@@ -161,6 +162,11 @@ DEVIATIONS = {
             SAME_FD,
             "1, 2, what another --port has and what is too high are refused",
             "Perl's replaces a listener, or its own stderr, without a word",
+        ),
+        Deviation(
+            SHARED_UDP,
+            "refused; Perl's shares it where the other one lets it",
+            "each datagram would reach only one of the two",
         ),
         Deviation(
             PATHS,

@@ -139,9 +139,10 @@ def _deviating() -> Iterator[Case]:
     )
 
 
-def _taken(family: int, kind: int, host: str) -> Callable[[Run], None]:
+def _taken(family: int, kind: int, host: str, shared: bool = False) -> Callable[[Run], None]:
     def prelude(run: Run) -> None:
         one = socket.socket(family, kind)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, shared)
         run.held.append(one)
         with contextlib.suppress(OSError):  # a machine without IPv6: then nobody has it
             one.bind((host, run.ports[0]))
@@ -165,6 +166,12 @@ def _in_use() -> Iterator[Case]:
         files = ["--path=@DIR@/listen", "--pid-file=@DIR@/pid"]
         prelude = _taken(family, kind, host)
         yield Case(f"port-in-use-{name}", [f"--port={value}", *files], prelude=prelude)
+    yield Case(
+        "port-in-use-udp-that-may-be-shared",
+        ["--port=127.0.0.1:u@P1@"],
+        prelude=_taken(ip4, udp, "127.0.0.1", shared=True),
+        deviates=refused(by.SHARED_UDP, "failed to bind to 127.0.0.1:<port 1>", 98),
+    )
     yield Case(
         "port-twice",
         ["--port=127.0.0.1:@P1@", "--port=127.0.0.1:@P1@"],
