@@ -18,7 +18,7 @@ import pytest
 
 from supervisor_py import __version__
 
-from .harness import LIMIT, ROOT, Server, alive, command, connect, free_port, wait_until
+from .harness import LIMIT, ROOT, Activated, Server, alive, command, connect, free_port, wait_until
 
 TALKER = Path(__file__).with_name("talker.py")
 NEW = "9.9.9"
@@ -561,6 +561,50 @@ def test_the_log_and_its_command_stay(server: Server, tmp_path: Path) -> None:
     text = out.read_text()
     assert text.count("upgraded start_server") == 3
     assert text.rstrip().endswith("exiting")
+
+
+def test_a_log_file_goes_on_and_can_still_be_reopened(server: Server) -> None:
+    log, metrics = server.directory / "out", server.directory / "main.prom"
+    server.plan(count=True)
+    program = [sys.executable, "-ISE", str(TALKER), str(server.plan_file)]
+    options = (f"--log-file={log}", f"--metrics-file={metrics}", "--readiness=notify")
+    server.start(*options, program=program).wait_serving(1)
+    wait_until(lambda: "memory_pss" in metrics.read_text(), "it is measured")
+    before = metrics.read_text()
+    assert _upgrade(server).returncode == 0
+    assert metrics.read_text() == before
+    log.rename(server.directory / "old")
+    server.signal(signal.SIGUSR1)
+    wait_until(lambda: log.exists() and log.read_text().count("\n") > 20, "a new file")
+    assert server.stop() == 0
+    text = (server.directory / "old").read_text() + log.read_text()
+    lines = text.splitlines()
+    counted = [int(line[3:]) for line in lines if line.startswith("1: ") and line[3:].isdecimal()]
+    assert counted == list(range(1, len(counted) + 1))
+    assert sum(line.startswith("upgraded start_server") for line in lines) == 1
+    assert lines[-1] == "exiting"
+    assert "upgraded" not in server.said()
+    assert not metrics.exists()
+
+
+def test_sockets_of_systemd_go_on_and_stay_systemds(activated: Activated) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(activated.path))
+        listener.listen()
+        activated.activate([listener], "web")
+        activated.wait_serving(1)
+        for number in (2, 3):
+            assert _upgrade(activated).returncode == 0
+            assert activated.ask() == number - 1
+            assert activated.restart().returncode == 0
+            assert activated.ask() == number
+            environment = activated.record(number)["environment"]
+            assert environment["SERVER_STARTER_PORT"] == f"{activated.path}=3"
+            assert environment["LISTEN_FDS"] == "1"
+            assert environment["LISTEN_FDNAMES"] == "web"
+            assert environment["LISTEN_PID"] == str(activated.generations()[number])
+        assert activated.stop() == 0
+        assert activated.path.exists(), "it is not ours to remove"
 
 
 def test_lines_that_nobody_has_read_yet_go_on_too(server: Server) -> None:
