@@ -122,6 +122,15 @@ def _fds(server: Server) -> list[str]:
     return [one.split(":")[0] if one.startswith("pipe") else one for one in seen[-1]]
 
 
+def _messages(notify: socket.socket) -> list[str]:
+    """Return all that systemd was told."""
+    found = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            found.append(notify.recv(4096).decode())
+    return found
+
+
 def test_an_upgrade_runs_the_new_code_and_keeps_all_the_rest(
     server: Server, versions: Versions
 ) -> None:
@@ -509,10 +518,7 @@ def test_systemd_sees_the_same_main_process_and_no_stop(server: Server, tmp_path
         server.start(f"--path={server.path}", env={"NOTIFY_SOCKET": str(address)}).wait_serving(1)
         assert _upgrade(server).returncode == 0
         assert server.restart().returncode == 0
-        messages = []
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                messages.append(notify.recv(4096).decode())
+        messages = _messages(notify)
     assert messages.count("READY=1") == 1
     said = "\n".join(messages)
     assert "STOPPING" not in said
@@ -588,10 +594,16 @@ def test_a_log_file_goes_on_and_can_still_be_reopened(server: Server) -> None:
 
 
 def test_sockets_of_systemd_go_on_and_stay_systemds(activated: Activated) -> None:
-    with socket.socket(socket.AF_UNIX) as listener:
+    address = activated.directory / "notify"
+    with (
+        socket.socket(socket.AF_UNIX) as listener,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify,
+    ):
         listener.bind(str(activated.path))
         listener.listen()
-        activated.activate([listener], "web")
+        notify.bind(str(address))
+        notify.setblocking(False)
+        activated.activate([listener], "web", NOTIFY_SOCKET=str(address))
         activated.wait_serving(1)
         for number in (2, 3):
             assert _upgrade(activated).returncode == 0
@@ -605,6 +617,7 @@ def test_sockets_of_systemd_go_on_and_stay_systemds(activated: Activated) -> Non
             assert environment["LISTEN_PID"] == str(activated.generations()[number])
         assert activated.stop() == 0
         assert activated.path.exists(), "it is not ours to remove"
+        assert [one for one in _messages(notify) if "FDSTORE" in one] == [], "nor to store"
 
 
 def test_lines_that_nobody_has_read_yet_go_on_too(server: Server) -> None:
