@@ -73,6 +73,7 @@ actions:
 """
 
 import hashlib
+import json
 import time
 from pathlib import Path
 
@@ -91,6 +92,9 @@ SHOWN = (
 )
 JOURNAL_LINES = "40"
 POLL_SECONDS = 0.2
+START_SERVER = "/usr/local/bin/start_server"
+CONTROL = "/run/kechi-%s/control"
+MISSING = "; can't load "  # in the status of a vhost server that serves the other apps
 
 
 def digest(paths: list[str]) -> str:
@@ -170,10 +174,7 @@ class Pools:
         elif step == "reload":
             self._systemctl(name, "reload", service)
         elif step == "upgrade":
-            self._run(
-                name, "/usr/local/bin/start_server", "--upgrade",
-                f"--control-socket=/run/kechi-{name}/control",
-            )  # fmt: skip
+            self._run(name, START_SERVER, "--upgrade", f"--control-socket={CONTROL % name}")
             self._made_of(name, "daemon")
         elif step == "limits":
             # systemd 257 leaves a running unit's cgroup alone in a daemon-reload
@@ -185,6 +186,7 @@ class Pools:
             self._systemctl(name, "start", socket)
             self._systemctl(name, "restart", "--no-block", service)
             self._wait_until_up(name, service)
+            self._refuse_missing_apps(name)
 
     def _wait_until_up(self, name: str, service: str) -> None:
         """Wait for the start's end, or for its first failure: systemd itself would go on trying."""
@@ -199,6 +201,16 @@ class Pools:
         if found["ActiveState"] != "active":
             self._fail(name, f"it is {found['ActiveState']} ({found['SubState']})")
 
+    def _refuse_missing_apps(self, name: str) -> None:
+        """Tell of apps that can't be loaded: a first generation serves without them, as at boot."""
+        out = self._run(
+            name, START_SERVER, "--status", "--json", f"--control-socket={CONTROL % name}"
+        )
+        for generation in json.loads(out)["generations"]:
+            _, found, missing = (generation["status"] or "").partition(MISSING)
+            if found:
+                self._fail(name, f"its first generation can't load {missing}")
+
     @staticmethod
     def _made_of(name: str, kind: str) -> None:
         """Note what the running unit is made of from now on."""
@@ -208,10 +220,11 @@ class Pools:
     def _systemctl(self, name: str, *command: str) -> None:
         self._run(name, "systemctl", *command)
 
-    def _run(self, name: str, *command: str) -> None:
+    def _run(self, name: str, *command: str) -> str:
         rc, out, err = self.module.run_command([*command])
         if rc:
             self._fail(name, f"{' '.join(command)}: {(err or out).strip()}")
+        return str(out)
 
     def _fail(self, name: str, why: str) -> None:
         """End with the journal of the pool: what its apps said is the reason."""

@@ -32,6 +32,11 @@ options:
         description: Put the tree in a directory of this name inside the release.
         type: str
         default: ""
+      validate:
+        description: >-
+          A command that the target runs on a new release, C(%s), before C(current) points at it.
+          If it fails, nothing has changed.
+        type: str
   keep:
     description: How many releases stay, the current one included.
     type: int
@@ -71,6 +76,7 @@ import py_compile
 import shutil
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -87,8 +93,8 @@ def current(destination: Path) -> str:
     return Path(link.readlink()).name if link.is_symlink() else ""
 
 
-def unpack(archive: Path, digest: str, destination: Path) -> None:
-    """Unpack and compile beside the other releases, then give it its name in one step."""
+def unpack(archive: Path, digest: str, destination: Path, validate: Callable[[Path], None]) -> None:
+    """Unpack, compile and validate beside the other releases, then name it in one step."""
     releases = destination / "releases"
     releases.mkdir(mode=0o755, parents=True, exist_ok=True)
     for leftover in releases.glob("*.part"):  # an earlier run was interrupted
@@ -107,6 +113,7 @@ def unpack(archive: Path, digest: str, destination: Path) -> None:
         prependdir=str(releases / release_name(digest)),
         invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
     )
+    validate(part)
     part.rename(releases / release_name(digest))
 
 
@@ -130,6 +137,16 @@ def prune(destination: Path, keep: int) -> None:
         shutil.rmtree(path)
 
 
+def _validator(module: AnsibleModule, command: str | None) -> Callable[[Path], None]:
+    def validate(release: Path) -> None:
+        if command:
+            rc, out, err = module.run_command(command % release)
+            if rc:
+                module.fail_json(msg=f"the new release does not pass: {(err or out).strip()}")
+
+    return validate
+
+
 def main() -> None:
     """Asked twice: without archives what is missing, and with them to unpack and switch."""
     module = AnsibleModule(
@@ -141,6 +158,7 @@ def main() -> None:
                 "options": {
                     "source": {"type": "path"},
                     "inside": {"type": "str", "default": ""},
+                    "validate": {"type": "str"},
                     "destination": {"type": "path", "required": True},
                     "digest": {"type": "str"},
                     "archive": {"type": "path"},
@@ -164,7 +182,8 @@ def main() -> None:
         for tree in trees:
             destination = Path(tree["destination"])
             if tree["destination"] in absent:
-                unpack(Path(tree["archive"]), tree["digest"], destination)
+                validate = _validator(module, tree["validate"])
+                unpack(Path(tree["archive"]), tree["digest"], destination, validate)
             if tree["destination"] in switched:
                 switch(destination, after[tree["destination"]])
                 prune(destination, module.params["keep"])

@@ -103,15 +103,26 @@ def test_a_wrong_inventory_is_refused_before_the_host_changes(
     assert (vps.state("main"), vps.state("clock")) == before
 
 
-def test_a_pool_that_never_starts_is_told_at_once_with_the_reason(vps, host, inventory):
+@pytest.mark.parametrize(
+    ("start", "sentence"),
+    [
+        ({"wsgi": "greeter:nothing"}, "its first generation can't load broken"),
+        ({"command": ["/bin/cat", "/nothing"]}, "its first generation does not start"),
+    ],
+)
+def test_a_new_pool_that_does_not_start_whole_is_told_at_once_with_the_reason(
+    vps, host, inventory, start, sentence
+):
     pools = inventory.variables["vhost_app_pools"]
-    app = {**NEW_APP, "name": "broken", "hosts": ["broken.example"], "wsgi": "greeter:nothing"}
-    pools.append({"name": "broken", "apps": [app]})
+    app = {"name": "broken", "hosts": ["broken.example"], "source": NEW_APP["source"]}
+    pool = {"name": "broken", "apps": [app]}
+    (app if "wsgi" in start else pool).update(start)
+    pools.append(pool)
     before = vps.state("main"), vps.state("clock")
     try:
         output = inventory.refuse(vhost_app_pools=pools)
     finally:
         host.run("systemctl disable --now kechi@broken.service kechi@broken.socket")
-    assert "pool broken: its first generation does not start" in output
-    assert "greeter:nothing is not there" in output
+    assert f"pool broken: {sentence}" in output
+    assert "nothing is not there" in output or "/nothing: No such file" in output
     assert (vps.state("main"), vps.state("clock")) == before

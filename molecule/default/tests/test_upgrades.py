@@ -98,9 +98,11 @@ def test_a_new_version_that_does_not_run_is_refused_with_the_reason_and_the_old_
     vps, host, inventory, copy
 ):
     before = {pool: (vps.state(pool), _version(vps, pool)) for pool in POOLS}
+    installed = host.check_output("readlink /usr/local/lib/kechi/current")
     copy.change("supervisor_py/loop.py", "import errno\n", "import errno, nonsense\n")
     with load(vps.address, SITES) as report:
         output = inventory.of(copy.path).refuse()
     assert report.failures == [], str(report)
     assert "No module named 'nonsense'" in output
     assert {pool: (vps.state(pool), _version(vps, pool)) for pool in POOLS} == before
+    assert host.check_output("readlink /usr/local/lib/kechi/current") == installed

@@ -110,13 +110,13 @@ def test_a_release_is_named_by_its_content_alone(tmp_path):
     assert trees.digest(tmp_path / "a") != trees.digest(tmp_path / "b")
 
 
-def publish(tmp_path, content, keep=2):
+def publish(tmp_path, content, keep=2, validate=lambda _release: None):
     source = tmp_path / "source"
     make_tree(source, {"pkg/app.py": content})
     digest = trees.digest(source)
     trees.archive(source, tmp_path / "tree.tar.gz")
     destination = tmp_path / "www"
-    release.unpack(tmp_path / "tree.tar.gz", digest, destination)
+    release.unpack(tmp_path / "tree.tar.gz", digest, destination, validate)
     release.switch(destination, release.release_name(digest))
     release.prune(destination, keep)
     return destination, release.release_name(digest)
@@ -131,6 +131,18 @@ def test_a_release_is_compiled_switched_to_and_old_ones_pruned(tmp_path):
         assert (destination / "current/pkg/app.py").read_text() == f"x = {number}\n"
         assert list((destination / "current/pkg/__pycache__").glob("app.*.pyc"))
     assert {path.name for path in (destination / "releases").iterdir()} == set(names[1:])
+
+
+def test_a_release_that_does_not_pass_is_not_switched_to(tmp_path):
+    destination, good = publish(tmp_path, "x = 1\n")
+
+    def validate(unpacked):
+        assert (unpacked / "pkg/app.py").read_text() == "x = 2\n", "the new one is what it sees"
+        raise SystemExit(1)
+
+    with pytest.raises(SystemExit):
+        publish(tmp_path, "x = 2\n", validate=validate)
+    assert release.current(destination) == good
 
 
 def test_what_an_interrupted_publication_left_is_cleared(tmp_path):
