@@ -7,7 +7,7 @@ import fcntl
 import os
 import stat
 
-from .effects import say
+from . import effects
 from .errors import FatalError, from_os_error
 
 TYPE_CHECKING = False
@@ -71,7 +71,7 @@ class PidFile:
             try:
                 os.unlink(self._path)
             except OSError as error:
-                say(f"failed to unlink file:{self._path}: {error.strerror}")
+                effects.say(f"failed to unlink file:{self._path}: {error.strerror}")
         os.close(self._fd)
 
 
@@ -94,27 +94,14 @@ class StatusFile:
         content = "".join(f"{number}:{pid}\n" for number, pid in generations)
         if content == (self._written or ""):
             return  # nor is a first file written before there is a generation to tell of
-        temporary = f"{self._path}.{os.getpid()}"  # beside it: a rename can't cross file systems
-        try:
-            with open(temporary, "wb") as file:
-                file.write(content.encode())
-            os.rename(temporary, self._path)
-        except OSError:
-            try:  # noqa: SIM105  contextlib would cost memory
-                os.unlink(temporary)
-            except OSError:
-                pass
-            raise
+        effects.replace_file(self._path, content.encode())
         self._written = content
 
     def remove(self) -> None:
         """Unlink the file if we ever wrote it."""
         if self._written is not None:
             self._written = None
-            try:  # noqa: SIM105  contextlib would cost memory
-                os.unlink(self._path)
-            except OSError:
-                pass
+            effects.remove_file(self._path)
 
 
 def read_pid(path: str) -> int:
