@@ -136,8 +136,8 @@ def _death_is_noticed_in_failing_starts(run: Run) -> bool:
 
 def _a_status_file_that_cannot_be_written_is_survived(run: Run) -> bool:
     run.wait_record()
-    run.wait_until(run.path("work/status").exists, "the first generation")
-    run.path("work").rename(run.path("moved"))
+    run.wait_until(run.path("state/status").exists, "the first generation")
+    run.path("state").rename(run.path("moved"))
     run.signal("HUP")
     run.wait_for("status")
     run.holds_within(run.over, 1)
@@ -342,8 +342,8 @@ def defects() -> Iterator[Case]:
     yield defect(
         "a-status-file-that-cannot-be-written-is-survived",
         _a_status_file_that_cannot_be_written_is_survived,
-        "--status-file=@DIR@/work/status",
-        files={"work/x": ""},
+        "--status-file=@DIR@/state/status",
+        files={"state/x": ""},
     )
     yield defect(
         "a-wrong-signal-name-is-found-at-the-start",

@@ -203,22 +203,28 @@ def test_a_stop_is_obeyed_while_orphans_take_their_time(
     assert alive(orphan)
 
 
+def _worker_of_the_dead(listener: socket.socket, name: str) -> "subprocess.Popen[bytes]":
+    """Run what holds a listener that a start_server, which is no more, has given it as `name`."""
+    worker = subprocess.Popen(
+        _SLEEPS,
+        env={
+            **os.environ,
+            "SERVER_STARTER_GENERATION": "1",
+            "SERVER_STARTER_PORT": f"{name}={listener.fileno()}",
+        },
+        pass_fds=[listener.fileno()],
+        stdout=subprocess.PIPE,
+    )
+    assert worker.stdout is not None
+    worker.stdout.readline()
+    return worker
+
+
 def test_an_orphan_that_a_live_server_shares_the_address_with_is_left_alone(server: Server) -> None:
     """Nobody is ended unless all who hold the address are orphans."""
     port = free_port()
     with socket.create_server(("127.0.0.1", port)) as shared:
-        worker = subprocess.Popen(
-            _SLEEPS,
-            env={
-                **os.environ,
-                "SERVER_STARTER_GENERATION": "1",
-                "SERVER_STARTER_PORT": f"127.0.0.1:{port}={shared.fileno()}",
-            },
-            pass_fds=[shared.fileno()],
-            stdout=subprocess.PIPE,
-        )
-        assert worker.stdout is not None
-        worker.stdout.readline()
+        worker = _worker_of_the_dead(shared, f"127.0.0.1:{port}")
         try:
             refused = server.client(f"--port=127.0.0.1:{port}", "--", "sleep", "60")
             assert refused.returncode == 98
@@ -275,18 +281,7 @@ def test_a_process_that_was_given_another_address_is_no_orphan(server: Server) -
     """A worker of some start_server may well have a server of its own."""
     with socket.create_server(("127.0.0.1", 0)) as own:
         port = own.getsockname()[1]
-        worker = subprocess.Popen(
-            _SLEEPS,
-            env={
-                **os.environ,
-                "SERVER_STARTER_GENERATION": "1",
-                "SERVER_STARTER_PORT": f"{free_port()}={own.fileno()}",
-            },
-            pass_fds=[own.fileno()],
-            stdout=subprocess.PIPE,
-        )
-        assert worker.stdout is not None
-        worker.stdout.readline()
+        worker = _worker_of_the_dead(own, str(free_port()))
     try:
         refused = server.client(f"--port=127.0.0.1:{port}", "--", "sleep", "60")
         assert refused.returncode == 98
