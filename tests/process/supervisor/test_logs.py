@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -171,6 +172,29 @@ def _commands(server: Server) -> Path:
     return server.directory / "pids"
 
 
+def _kill_waiting(server: Server, command: int) -> None:
+    """Kill a log command while it waits: what it has read and not written dies with it."""
+    assert server.process is not None
+    stopped = server.process.pid
+    server.signal(signal.SIGSTOP)
+    wait_until(lambda: _state(stopped) == "T", "the server is stopped")
+    with Path(f"/proc/{command}/fd/0").open("rb") as pipe:
+        wait_until(lambda: _unread(pipe.fileno()) == 0, "it has read all")
+    wait_until(lambda: _state(command) == "S", "it has written all, and waits")
+    os.kill(command, signal.SIGKILL)
+    server.signal(signal.SIGCONT)
+
+
+def _state(pid: int) -> str:
+    """Return a process's state, as proc(5) names it."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def _unread(pipe: int) -> int:
+    """Return how many bytes a pipe holds."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
 def test_a_log_command_that_is_killed_is_started_again_and_no_line_is_lost(
     server: Server,
 ) -> None:
@@ -181,14 +205,7 @@ def test_a_log_command_that_is_killed_is_started_again_and_no_line_is_lost(
         wait_until(lambda: pids.read_text().count("\n") == times, "it runs")  # noqa: B023
         size = out.stat().st_size if out.exists() else 0
         wait_until(lambda: out.exists() and out.stat().st_size > size, "it writes")  # noqa: B023
-        # What it has read and not written dies with it: it gets nothing while it is killed.
-        server.signal(signal.SIGSTOP)
-        sizes = [-1, 0]
-        while sizes[-1] != sizes[-2]:
-            time.sleep(0.05)
-            sizes.append(out.stat().st_size)
-        os.kill(int(pids.read_text().split()[-1]), signal.SIGKILL)
-        server.signal(signal.SIGCONT)
+        _kill_waiting(server, int(pids.read_text().split()[-1]))
     wait_until(lambda: pids.read_text().count("\n") == 3, "it runs")
     assert server.stop() == 0
     text = out.read_text()
@@ -201,7 +218,7 @@ def test_a_log_command_that_is_dead_at_the_end_still_gets_the_last_lines(server:
     server.plan(count=True)
     _talk(server, f"--log-file=|exec {server.directory}/take").wait_serving(1)
     wait_until(lambda: pids.exists() and out.exists(), "it runs")
-    os.kill(int(pids.read_text()), signal.SIGKILL)  # and less than its pause of a second is left
+    _kill_waiting(server, int(pids.read_text()))  # and less than its pause of a second is left
     assert server.stop() == 0
     assert out.read_text().endswith("exiting\n")
     _assert_whole(out.read_text(), 1)
