@@ -31,7 +31,7 @@ def lines(seconds):
     yield b"the last byte"
 """
 SHORT_DRAIN = (
-    "import sys; from supervisor_py.vhost import cli, server; server.DRAIN_SECONDS = 1;"
+    "import sys; from supervisor_py.vhost import cli, server, worker; worker.DRAIN_SECONDS = 1;"
     " server.ARBITER_DRAIN_SECONDS = 3; sys.exit(cli.main())"
 )
 

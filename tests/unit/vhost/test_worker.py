@@ -1,4 +1,4 @@
-"""The moments that a test of the whole server can't hit on purpose."""
+"""The moments of a worker that a test of the whole server can't hit on purpose."""
 
 import selectors
 import socket
@@ -11,12 +11,13 @@ import pytest
 from gunicorn.config import Config
 from gunicorn.workers.gthread import TConn
 
-from supervisor_py.vhost import server
+from supervisor_py.vhost import worker as module
+from supervisor_py.vhost.worker import Worker
 
 
 @pytest.fixture
-def worker() -> Iterator[server.Worker]:
-    made = server.Worker(1, 0, [], None, 30, Config(), None)
+def worker() -> Iterator[Worker]:
+    made = Worker(1, 0, [], None, 30, Config(), None)
     made.poller = selectors.DefaultSelector()
     made.tpool = SimpleNamespace(submit=Submitted())
     yield made
@@ -34,7 +35,7 @@ class Submitted:
         return SimpleNamespace(add_done_callback=lambda _: None)
 
 
-def idle(worker: server.Worker, waiting: Any) -> tuple[TConn, socket.socket]:
+def idle(worker: Worker, waiting: Any) -> tuple[TConn, socket.socket]:
     """Put a connection, whose time is over, among those that wait for a request."""
     ours, theirs = socket.socketpair()
     conn = TConn(worker.cfg, ours, ("", 0), ("", 0))
@@ -47,7 +48,7 @@ def idle(worker: server.Worker, waiting: Any) -> tuple[TConn, socket.socket]:
 
 
 @pytest.mark.parametrize("kind", ["keepalived", "pending"])
-def test_an_idle_connection_is_closed_in_time(worker: server.Worker, kind: str) -> None:
+def test_an_idle_connection_is_closed_in_time(worker: Worker, kind: str) -> None:
     _, client = idle(worker, getattr(worker, f"{kind}_conns"))
     getattr(worker, f"murder_{kind}")()
     assert client.recv(1) == b""
@@ -57,7 +58,7 @@ def test_an_idle_connection_is_closed_in_time(worker: server.Worker, kind: str) 
 
 @pytest.mark.parametrize("kind", ["keepalived", "pending"])
 def test_a_request_that_comes_as_its_connection_is_to_be_closed_is_answered(
-    worker: server.Worker, kind: str
+    worker: Worker, kind: str
 ) -> None:
     conn, client = idle(worker, getattr(worker, f"{kind}_conns"))
     client.sendall(b"GET / HTTP/1.1\r\n\r\n")
@@ -69,10 +70,10 @@ def test_a_request_that_comes_as_its_connection_is_to_be_closed_is_answered(
 
 
 def test_requests_that_do_not_end_are_given_up_in_time_and_told(
-    worker: server.Worker, monkeypatch: pytest.MonkeyPatch
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(server, "DRAIN_SECONDS", 0)
+    monkeypatch.setattr(module, "DRAIN_SECONDS", 0)
     monkeypatch.setattr(worker, "wait_for_and_dispatch_events", lambda timeout: None)
     worker.tpool.shutdown = lambda wait: None
     worker.log = SimpleNamespace(warning=lambda text, *values: said.append(text % values))
@@ -81,26 +82,3 @@ def test_requests_that_do_not_end_are_given_up_in_time_and_told(
     worker.alive = False
     worker.run()
     assert said == ["gave up on 2 request(s), still running after 0 s"]
-
-
-def arbiter(ready: Any, fork: Any) -> server.Arbiter:
-    made: server.Arbiter = object.__new__(server.Arbiter)
-    made.WORKERS = {}
-    made._num_workers = 2
-    made._ready = ready
-    made.log = SimpleNamespace(warning=lambda *_: None)
-    made.spawn_worker = fork  # type: ignore[method-assign]
-    return made
-
-
-def failing() -> int:
-    raise OSError(11, "Resource temporarily unavailable")
-
-
-def test_a_fork_that_fails_later_on_is_tried_again_and_ends_nothing() -> None:
-    arbiter(None, failing).manage_workers()
-
-
-def test_a_fork_that_fails_at_the_start_fails_the_generation() -> None:
-    with pytest.raises(OSError, match="temporarily unavailable"):
-        arbiter(lambda: None, failing).manage_workers()
