@@ -7,10 +7,11 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from .. import handoff
 from ..sdnotify import OURS_ALONE, Notifier
-from . import callbacks, check, directory, environment, errors, loader, pool
+from . import callbacks, check, directory, environment, errors, loader, pool, sizing
 from .dispatcher import Dispatcher
 from .loader import LoadedApp, LoadError
 
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         settings = pool.read(options.pool)
+        settings = replace(settings, shared=sizing.sized(settings.shared))
         if options.check:
             _prepare()
             from . import server  # noqa: F401, PLC0415  # what it costs is no app's
@@ -108,7 +110,7 @@ def _prepare() -> None:
 
 def _status(settings: pool.Pool, apps: Sequence[LoadedApp], missing: Sequence[pool.App]) -> str:
     served = ", ".join(app.context.name for app in apps) or "no app"
-    size = f"{settings.workers} workers of {settings.threads} threads"
+    size = f"{settings.shared.count} workers of {settings.shared.threads} threads"
     without = ", ".join(app.name for app in missing)
     return f"serves {served}: {size}" + (f"; can't load {without}" if missing else "")
 

@@ -17,6 +17,7 @@ from .source import Source
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,23}", re.ASCII)
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+WARM_UP_PATH = re.compile(r"/[!-~]*", re.ASCII)
 # The super-daemon and the server speak to each other by these; an app's own value would cut that.
 RESERVED_VARIABLES = frozenset(
     {
@@ -32,13 +33,34 @@ RESERVED_VARIABLES = frozenset(
 WORKERS = range(1, 65)
 THREADS = range(1, 65)
 MAX_REQUESTS = range(0, 1_000_000_001)
-DEFAULT_WORKERS = 2
-DEFAULT_THREADS = 4
-DEFAULT_MAX_REQUESTS = 0  # a worker is never recycled for its count
+MEGABYTES = range(0, 1_000_001)
+SECONDS = range(0, 1_000_000_001)
 WSGI, ASGI = "wsgi", "asgi"  # the keys of an app's object, and how that is called
+SHARED, PROCESS = "shared", "process"  # what `isolation` may be
+COUNTS = {  # the keys of a group's workers: what is allowed, and what 0 means
+    "workers": (WORKERS, ""),
+    "threads": (THREADS, ""),
+    "max_requests": (MAX_REQUESTS, ", 0 for no limit"),
+    "max_private_mb": (MEGABYTES, ", 0 for no limit"),
+    "max_age_seconds": (SECONDS, ", 0 for no limit"),
+}
+IDLE = "idle_seconds"
 DOCUMENT_KEYS = ("pool", "apps")
-POOL_KEYS = ("name", "workers", "threads", "max_requests")
-APP_KEYS = ("name", "hosts", "directory", "import_roots", "wsgi", "asgi", "environment")
+POOL_KEYS = ("name", *COUNTS, "preload", "memory")
+MEMORY_KEYS = ("gc_at_load", "warm_up", "freeze", "same_page_merging", "immortal")
+APP_KEYS = (
+    "name",
+    "hosts",
+    "directory",
+    "import_roots",
+    "wsgi",
+    "asgi",
+    "environment",
+    "warm_up",
+    "isolation",
+    IDLE,
+    *COUNTS,
+)
 
 
 class PoolError(ValueError):
@@ -53,6 +75,28 @@ class PoolError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Workers:
+    """The processes of one group of apps, and when one of them is replaced (0: never for that)."""
+
+    count: int = 0  # 0: as many as suit the machine
+    threads: int = 0  # of each; 0 the same
+    max_requests: int = 0
+    max_private_mb: int = 0  # memory that the process alone holds
+    max_age_seconds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The steps that keep memory shared, each of which can be left out."""
+
+    gc_at_load: bool = False  # collect garbage while apps are loaded
+    warm_up: bool = True  # ask each app for its `warm_up` paths before workers are forked
+    freeze: bool = True  # collect before the fork, and never look again at what is there by then
+    same_page_merging: bool = True  # let the kernel merge equal pages, where it offers that
+    immortal: bool = False  # count no references to what has been loaded (Python 3.12 and later)
+
+
+@dataclass(frozen=True, slots=True)
 class App:
     """One app of a pool: whose requests it gets, and where its code is."""
 
@@ -64,17 +108,20 @@ class App:
     interface: str = WSGI
     environment: Mapping[str, str] = field(default_factory=dict)
     import_roots: tuple[Path, ...] | None = None  # relative to the directory; None: by its layout
+    warm_up: tuple[str, ...] = ()  # paths to ask it for once, when it has been loaded
+    own: Workers | None = None  # its own, with `isolation = "process"`; None: it shares the pool's
+    idle_seconds: int = 0  # without a request, after which an isolated app sleeps; 0: never
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A whole pool file. Counts are per pool (workers) and per worker (threads, max_requests)."""
+    """A whole pool file."""
 
     name: str
     apps: tuple[App, ...]
-    workers: int = DEFAULT_WORKERS
-    threads: int = DEFAULT_THREADS
-    max_requests: int = DEFAULT_MAX_REQUESTS
+    shared: Workers = Workers()  # of all apps that are not isolated
+    preload: tuple[str, ...] = ()  # modules that every group of the pool is forked with
+    memory: Memory = Memory()
     source: Source | None = field(default=None, compare=False)
 
     def where(self, app: str, key: str) -> str:
@@ -103,12 +150,16 @@ def parse(document: Mapping[str, object], relative_to: Path | None = None) -> Po
     if found:
         raise PoolError(found)
     pool = _table(document["pool"])
+    shared = _workers(pool, Workers())
+    alone = replace(shared, count=1)
     return Pool(
         name=str(pool["name"]),
-        apps=tuple(_app(_table(app), relative_to or Path()) for app in _array(document["apps"])),
-        workers=_number(pool.get("workers", DEFAULT_WORKERS)),
-        threads=_number(pool.get("threads", DEFAULT_THREADS)),
-        max_requests=_number(pool.get("max_requests", DEFAULT_MAX_REQUESTS)),
+        apps=tuple(
+            _app(_table(app), relative_to or Path(), alone) for app in _array(document["apps"])
+        ),
+        shared=shared,
+        preload=tuple(str(module) for module in _array(pool.get("preload", ()))),
+        memory=Memory(**{k: bool(v) for k, v in _table(pool.get("memory", {})).items()}),
     )
 
 
@@ -128,7 +179,17 @@ def read(path: Path | str) -> Pool:
         raise PoolError(error.problems, source) from None
 
 
-def _app(app: Mapping[str, object], folder: Path) -> App:
+def _workers(table: Mapping[str, object], default: Workers) -> Workers:
+    return Workers(
+        count=_number(table.get("workers", default.count)),
+        threads=_number(table.get("threads", default.threads)),
+        max_requests=_number(table.get("max_requests", default.max_requests)),
+        max_private_mb=_number(table.get("max_private_mb", default.max_private_mb)),
+        max_age_seconds=_number(table.get("max_age_seconds", default.max_age_seconds)),
+    )
+
+
+def _app(app: Mapping[str, object], folder: Path, alone: Workers) -> App:
     interface = ASGI if ASGI in app else WSGI
     module, _, attribute = str(app[interface]).partition(":")
     return App(
@@ -144,6 +205,9 @@ def _app(app: Mapping[str, object], folder: Path) -> App:
             if "import_roots" in app
             else None
         ),
+        warm_up=tuple(str(path) for path in _array(app.get("warm_up", ()))),
+        own=_workers(app, alone) if app.get("isolation") == PROCESS else None,
+        idle_seconds=_number(app.get(IDLE, 0)),
     )
 
 
@@ -153,13 +217,34 @@ def _pool_problems(pool: object) -> Iterator[str]:
         return
     yield from _unknown("pool.", pool, POOL_KEYS)
     yield from _name_problems("pool.name", pool.get("name"))
-    for key, allowed, note in (
-        ("workers", WORKERS, ""),
-        ("threads", THREADS, ""),
-        ("max_requests", MAX_REQUESTS, ", 0 for no limit"),
-    ):
-        if key in pool:
-            yield from _number_problems(f"pool.{key}", pool[key], allowed, note)
+    yield from _counts_problems("pool", pool)
+    yield from _preload_problems("pool.preload", pool.get("preload", ()))
+    yield from _memory_problems("pool.memory", pool.get("memory", {}))
+
+
+def _counts_problems(place: str, table: Mapping[str, object]) -> Iterator[str]:
+    for key, (allowed, note) in COUNTS.items():
+        if key in table:
+            yield from _number_problems(f"{place}.{key}", table[key], allowed, note)
+
+
+def _preload_problems(place: str, modules: object) -> Iterator[str]:
+    if not _is_array(modules):
+        yield f"{place}: {_wrong(modules)} a list of modules"
+        return
+    for module in _array(modules):
+        if not isinstance(module, str) or not _is_dotted_name(module):
+            yield f'{place}: {_wrong(module)} a module ("package" or "package.module")'
+
+
+def _memory_problems(place: str, memory: object) -> Iterator[str]:
+    if not isinstance(memory, Mapping):
+        yield f"{place}: {_wrong(memory)} a table ([{place}], with {', '.join(MEMORY_KEYS)})"
+        return
+    yield from _unknown(f"{place}.", memory, MEMORY_KEYS)
+    for key, value in memory.items():
+        if not isinstance(value, bool):
+            yield f"{place}.{key}: {_wrong(value)} true or false"
 
 
 def _apps_problems(apps: object) -> Iterator[str]:
@@ -187,6 +272,35 @@ def _apps_problems(apps: object) -> Iterator[str]:
             if WSGI in app:
                 yield f"{place}.wsgi: {_show(app[WSGI])} is one too many: an app has wsgi, or asgi"
         yield from _environment_problems(f"{place}.environment", app.get("environment", {}))
+        yield from _warm_up_problems(f"{place}.warm_up", app.get("warm_up", ()))
+        yield from _isolation_problems(place, app)
+
+
+def _warm_up_problems(place: str, paths: object) -> Iterator[str]:
+    if not _is_array(paths):
+        yield f"{place}: {_wrong(paths)} a list of paths"
+        return
+    for path in _array(paths):
+        if not isinstance(path, str) or not WARM_UP_PATH.fullmatch(path):
+            yield f'{place}: {_wrong(path)} a path (as a browser sends it: "/", "/page?number=2")'
+
+
+def _isolation_problems(place: str, app: Mapping[str, object]) -> Iterator[str]:
+    isolation = app.get("isolation", SHARED)
+    if isolation not in (SHARED, PROCESS):
+        yield f'{place}.isolation: {_wrong(isolation)} "{SHARED}" or "{PROCESS}"'
+        return
+    if isolation == SHARED:
+        for key in (IDLE, *COUNTS):
+            if key in app:
+                yield (
+                    f"{place}.{key}: {_show(app[key])} can't be the app's own: it shares the"
+                    f' pool\'s workers (isolation = "{PROCESS}" gives it its own)'
+                )
+        return
+    yield from _counts_problems(place, app)
+    if IDLE in app:
+        yield from _number_problems(f"{place}.{IDLE}", app[IDLE], SECONDS, ", 0 for never")
 
 
 def _unknown(place: str, table: Mapping[str, object], allowed: tuple[str, ...]) -> Iterator[str]:

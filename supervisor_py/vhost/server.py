@@ -42,10 +42,10 @@ class Application(BaseApplication):  # type: ignore[misc]
         self._all_must_start = not at_boot
         self._settings = {
             "bind": list(bind),
-            "workers": pool.workers,
-            "threads": pool.threads,
-            "max_requests": pool.max_requests,
-            "max_requests_jitter": pool.max_requests // JITTER,
+            "workers": pool.shared.count,
+            "threads": pool.shared.threads,
+            "max_requests": pool.shared.max_requests,
+            "max_requests_jitter": pool.shared.max_requests // JITTER,
             "worker_class": Worker,
             "worker_connections": CONNECTIONS,
             "worker_tmp_dir": MEMORY_FILES if Path(MEMORY_FILES).is_dir() else None,

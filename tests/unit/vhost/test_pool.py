@@ -16,6 +16,10 @@ name = "main"
 workers = 3
 threads = 5
 max_requests = 500
+max_private_mb = 60
+max_age_seconds = 7200
+preload = ["django", "sqlalchemy.orm"]
+memory = { gc_at_load = true, freeze = false }
 
 [[apps]]
 name = "blog"
@@ -24,12 +28,23 @@ directory = "/srv/www/blog/current"
 wsgi = "blog.wsgi:application"
 import_roots = ["lib", "."]
 environment = { BLOG_TITLE = "Blog" }
+warm_up = ["/", "/b/page?number=2"]
 
 [[apps]]
 name = "motd"
 hosts = ["motd.example"]
 directory = "motd"
 wsgi = "motd:application"
+
+[[apps]]
+name = "shop"
+hosts = ["shop.example"]
+directory = "shop"
+wsgi = "shop:application"
+isolation = "process"
+idle_seconds = 600
+threads = 2
+max_private_mb = 0
 """
 
 
@@ -47,6 +62,7 @@ def test_the_documented_format_is_read_in_full() -> None:
         attribute="application",
         environment={"BLOG_TITLE": "Blog"},
         import_roots=(Path("lib"), Path()),
+        warm_up=("/", "/b/page?number=2"),
     )
     motd = pool.App(
         name="motd",
@@ -55,7 +71,24 @@ def test_the_documented_format_is_read_in_full() -> None:
         module="motd",
         attribute="application",
     )
-    assert parsed == pool.Pool("main", (blog, motd), workers=3, threads=5, max_requests=500)
+    shop = pool.App(
+        name="shop",
+        sites=(Site("shop.example"),),
+        directory=Path("/etc/kechi/pools/shop"),
+        module="shop",
+        attribute="application",
+        own=pool.Workers(
+            count=1, threads=2, max_requests=500, max_private_mb=0, max_age_seconds=7200
+        ),
+        idle_seconds=600,
+    )
+    assert parsed == pool.Pool(
+        "main",
+        (blog, motd, shop),
+        shared=pool.Workers(3, 5, max_requests=500, max_private_mb=60, max_age_seconds=7200),
+        preload=("django", "sqlalchemy.orm"),
+        memory=pool.Memory(gc_at_load=True, freeze=False),
+    )
 
 
 def test_an_app_may_speak_asgi_instead() -> None:
@@ -74,7 +107,8 @@ def test_counts_left_out_have_their_documented_defaults() -> None:
     document = good()
     document["pool"] = {"name": "main"}
     parsed = pool.parse(document)
-    assert (parsed.workers, parsed.threads, parsed.max_requests) == (2, 4, 0)
+    assert parsed.shared == pool.Workers(0, 0, 0, 0, 0), "0: by the machine, and no limit"
+    assert (parsed.preload, parsed.memory) == ((), pool.Memory())
 
 
 MISSING = object()
@@ -83,7 +117,7 @@ BAD: list[tuple[str, object, str]] = [
     ("pols", {}, "pols: unknown key (allowed: pool, apps)"),
     ("pool", MISSING, "pool: is missing, and must be a table ([pool], with name, workers, threads"),
     ("pool", 3, "pool: 3 is not a table"),
-    ("pool.nmae", "x", "pool.nmae: unknown key (allowed: name, workers, threads, max_requests)"),
+    ("pool.nmae", "x", "pool.nmae: unknown key (allowed: name, workers, threads, max_requests,"),
     ("pool.name", MISSING, "pool.name: is missing, and must be a name"),
     ("pool.name", "Main", 'pool.name: "Main" is not a name (a letter, then up to 23 of'),
     ("pool.name", "a" * 25, f'pool.name: "{"a" * 25}" is not a name'),
@@ -98,6 +132,14 @@ BAD: list[tuple[str, object, str]] = [
         -1,
         "pool.max_requests: -1 is not a whole number from 0 to 1000000000, 0",
     ),
+    ("pool.max_private_mb", "60", 'pool.max_private_mb: "60" is not a whole number from 0 to 100'),
+    ("pool.max_age_seconds", 0.5, "pool.max_age_seconds: 0.5 is not a whole number from 0 to 10"),
+    ("pool.preload", "django", 'pool.preload: "django" is not a list of modules'),
+    ("pool.preload", ["a b"], 'pool.preload: "a b" is not a module ("package" or "package.mod'),
+    ("pool.preload", [1], "pool.preload: 1 is not a module"),
+    ("pool.memory", True, "pool.memory: true is not a table ([pool.memory], with gc_at_load, "),
+    ("pool.memory.frees", True, "pool.memory.frees: unknown key (allowed: gc_at_load, warm_up"),
+    ("pool.memory.freeze", 1, "pool.memory.freeze: 1 is not true or false"),
     ("apps", MISSING, "apps: is missing, and must be a list of at least one app ([[apps]])"),
     ("apps", [], "apps: [] is not a list of at least one app"),
     ("apps.1", "motd", 'apps[1]: "motd" is not a table'),
@@ -133,6 +175,15 @@ BAD: list[tuple[str, object, str]] = [
     ("apps.1.wsgi", "a b:c", 'apps[1].wsgi: "a b:c" is not'),
     ("apps.1.wsgi", "class:c", 'apps[1].wsgi: "class:c" is not'),
     ("apps.1.asgi", "a:b", 'apps[1].wsgi: "motd:application" is one too many: an app has wsgi, or'),
+    ("apps.1.warm_up", "/", 'apps[1].warm_up: "/" is not a list of paths'),
+    ("apps.1.warm_up", ["a"], 'apps[1].warm_up: "a" is not a path (as a browser sends it: "/"'),
+    ("apps.1.warm_up", ["/ü"], 'apps[1].warm_up: "/ü" is not a path'),
+    ("apps.1.isolation", "yes", 'apps[1].isolation: "yes" is not "shared" or "process"'),
+    ("apps.1.idle_seconds", 9, "apps[1].idle_seconds: 9 can't be the app's own: it shares the po"),
+    ("apps.1.workers", 2, "apps[1].workers: 2 can't be the app's own: it shares the pool's wor"),
+    ("apps.2.workers", 0, "apps[2].workers: 0 is not a whole number from 1 to 64"),
+    ("apps.2.max_private_mb", -1, "apps[2].max_private_mb: -1 is not a whole number from 0 to 1"),
+    ("apps.2.idle_seconds", -1, "apps[2].idle_seconds: -1 is not a whole number from 0 to 10000"),
     ("apps.1.environment", "A=1", 'apps[1].environment: "A=1" is not a table of strings'),
     ("apps.1.environment", {"A B": "1"}, 'apps[1].environment: "A B" is not a variable\'s name'),
     ("apps.1.environment", {"A": 1}, "apps[1].environment.A: 1 is not a string (write "),
