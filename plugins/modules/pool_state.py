@@ -9,10 +9,11 @@ short_description: Start, restart or gracefully reload pools, only where it is n
 version_added: 0.1.0
 description:
   - Each pool's units leave digests of what they were started from in C(/run/kechi-NAME).
-  - A pool whose super-daemon was started from other unit files is restarted (systemd keeps the
-    listening sockets); one whose super-daemon has other code is upgraded in place, and keeps its
-    generation; one whose apps, requirements or environment differ gets a new generation; limits are
-    handed to the kernel as they are, and restart nothing.
+  - A pool whose super-daemon was started from other unit files, or for other sockets of isolated
+    apps, is restarted (systemd keeps the listening sockets); one whose super-daemon has other code
+    is upgraded in place, and keeps its generation; one whose apps, requirements or environment
+    differ gets a new generation; limits are handed to the kernel as they are, and restart nothing.
+  - Nothing is restarted that its O(pools[].check) command, run as the pool's user, refuses.
   - What is compared is the state, not what this run changed, so that a run after an interrupted one
     finishes its work.
 options:
@@ -26,6 +27,19 @@ options:
         description: The pool, as in C(kechi@NAME.service).
         type: str
         required: true
+      sockets:
+        description:
+          - The units of its isolated apps' sockets, C(kechi@NAME.APP.socket). Others of that
+            pattern are closed, and their files removed.
+        type: list
+        elements: str
+        default: []
+      check:
+        description:
+          - A command that must succeed before a running super-daemon is replaced, which a new
+            generation that fails could not undo.
+        type: list
+        elements: str
       unit_paths:
         description: A change in these needs a new super-daemon.
         type: list
@@ -76,8 +90,11 @@ import hashlib
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+
+Properties = dict[str, str]
 
 KINDS = ("unit", "daemon", "generation", "limits")
 LIMITS = ("MemoryMax", "MemoryHigh")
@@ -93,6 +110,8 @@ SHOWN = (
 JOURNAL_LINES = "40"
 POLL_SECONDS = 0.2
 START_SERVER = "/usr/local/bin/start_server"
+AS_ITS_USER = ("setpriv", "--reset-env", "--clear-groups", "--no-new-privs")
+UNITS = Path("/etc/systemd/system")
 CONTROL = "/run/kechi-%s/control"
 MISSING = "; can't load "  # in the status of a vhost server that serves the other apps
 
@@ -115,25 +134,31 @@ def digest(paths: list[str]) -> str:
     return sum_.hexdigest()
 
 
-def needed(service: dict[str, str], socket: dict[str, str], running: dict[str, str],
-           wanted: dict[str, str]) -> list[str]:  # fmt: skip
+def needed(service: Properties, sockets: list[Properties], stale: list[str],
+           running: dict[str, str], wanted: dict[str, str]) -> list[str]:  # fmt: skip
     """The steps for one pool, in their order.
 
     Args:
         service: properties of the service, as `systemctl show` has them.
-        socket: the same of the socket.
+        sockets: the same of each socket, the pool's own first.
+        stale: the units of sockets that no app has any more.
         running: the digests that the running units were started from, by kind.
         wanted: the digests of the files as they are.
     """
     steps = []
-    if "yes" in (service["NeedDaemonReload"], socket["NeedDaemonReload"]):
+    units = [service, *sockets]
+    if "yes" in [unit["NeedDaemonReload"] for unit in units]:
         steps.append("daemon-reload")
-    if {service["UnitFileState"], socket["UnitFileState"]} != {"enabled"}:
+    if {unit["UnitFileState"] for unit in units} != {"enabled"}:
         steps.append("enable")
-    if socket["ActiveState"] != "active" or service["ActiveState"] not in ("active", "reloading"):
+    if stale:
+        steps.append("close")
+    is_open = [socket["ActiveState"] == "active" for socket in sockets]
+    if not is_open[0] or service["ActiveState"] not in ("active", "reloading"):
         return [*steps, "start"]
-    if running["unit"] != wanted["unit"]:
-        return [*steps, "restart"]
+    # systemd opens no further socket for a service that runs
+    if not all(is_open) or running["unit"] != wanted["unit"]:
+        return ["check", *steps, "restart"]
     if running["daemon"] != wanted["daemon"]:
         steps.append("upgrade")
     if running["limits"] != wanted["limits"]:
@@ -149,7 +174,7 @@ class Pools:
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
 
-    def show(self, unit: str) -> dict[str, str]:
+    def show(self, unit: str) -> Properties:
         """The unit's properties that matter here."""
         _, out, _ = self.module.run_command(
             ["systemctl", "show", f"--property={','.join(SHOWN)}", unit], check_rc=True
@@ -164,13 +189,28 @@ class Pools:
             found[kind] = path.read_text() if path.is_file() else ""
         return found
 
-    def act(self, name: str, step: str) -> None:
+    def stale(self, name: str, wanted: list[str]) -> list[str]:
+        """The units of sockets that isolated apps of this pool have had, and have no more."""
+        found = sorted(path.name for path in UNITS.glob(f"kechi@{name}.*.socket"))
+        return [unit for unit in found if unit not in wanted]
+
+    def act(self, pool: dict[str, Any], step: str) -> None:
         """One step."""
+        name = pool["name"]
         service, socket = f"kechi@{name}.service", f"kechi@{name}.socket"
-        if step == "daemon-reload":
+        if step == "close":
+            for unit in self.stale(name, pool["sockets"]):
+                self._systemctl(name, "disable", "--now", unit)
+                (UNITS / unit).unlink()
+            self._systemctl(name, "daemon-reload")
+        elif step == "daemon-reload":
             self._systemctl(name, "daemon-reload")
         elif step == "enable":
-            self._systemctl(name, "enable", service, socket)
+            self._systemctl(name, "enable", service, socket, *pool["sockets"])
+        elif step == "check":
+            if pool["check"]:
+                self._run(name, *AS_ITS_USER, f"--reuid=kechi-{name}", f"--regid=kechi-{name}",
+                          *pool["check"])  # fmt: skip
         elif step == "reload":
             self._systemctl(name, "reload", service)
         elif step == "upgrade":
@@ -245,6 +285,8 @@ def main() -> None:
                 "required": True,
                 "options": {
                     "name": {"type": "str", "required": True},
+                    "sockets": {"type": "list", "elements": "str", "default": []},
+                    "check": {"type": "list", "elements": "str"},
                     "unit_paths": {"type": "list", "elements": "path", "required": True},
                     "daemon_paths": {"type": "list", "elements": "path", "required": True},
                     "generation_paths": {"type": "list", "elements": "path", "required": True},
@@ -261,7 +303,8 @@ def main() -> None:
         wanted = {kind: digest(pool[f"{kind}_paths"]) for kind in KINDS}
         steps = needed(
             effects.show(f"kechi@{name}.service"),
-            effects.show(f"kechi@{name}.socket"),
+            [effects.show(unit) for unit in (f"kechi@{name}.socket", *pool["sockets"])],
+            effects.stale(name, pool["sockets"]),
             effects.running(name),
             wanted,
         )
@@ -275,7 +318,7 @@ def main() -> None:
                 path.write_text(value)
                 path.chmod(0o644)
         for step in steps:
-            effects.act(name, step)
+            effects.act(pool, step)
     module.exit_json(changed=bool(actions), actions=actions)
 
 

@@ -6,11 +6,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..plugin_utils.pools import APPS_ROOT, POOLS_ROOT, Pool, document, source_directory
+from ..plugin_utils.pools import (
+    APPS_ROOT,
+    POOLS_ROOT,
+    Pool,
+    document,
+    is_isolated,
+    socket,
+    socket_unit,
+    source_directory,
+)
 from ..plugin_utils.settings import Spec
 
 REQUIREMENTS = "requirements.txt"
 VIRTUALENV_MARK = "kechi-requirements.digest"  # the module `virtualenvs` writes it
+UNITS = "/etc/systemd/system"
 SERVERS = "/usr/local/lib/kechi/current"  # the code of start_server and vhost_server
 CHECK_POOL_FILE = (
     f'/usr/bin/python3 -c \'import sys; sys.path.insert(0, "{SERVERS}");'
@@ -32,6 +42,16 @@ def plan(
     complete = [_complete(pool, spec) for pool in pools]
     for pool in complete:
         pool["document"] = document(pool)
+        pool["sockets"] = [
+            {
+                "unit": socket_unit(pool, app),
+                "path": socket(pool, app),
+                "pool": pool["name"],
+                "app": app["name"],
+            }
+            for app in pool["apps"]
+            if is_isolated(app)
+        ]
         pool["unit_environment"] = [
             _quoted_for_a_unit(f"{key}={value}")
             for key, value in pool["apps"][0]["environment"].items()
@@ -79,7 +99,7 @@ def _complete(pool: Pool, spec: Spec) -> dict[str, Any]:
 
 
 def _directories(pool: Pool) -> Iterator[dict[str, str]]:
-    yield {"path": f"/etc/systemd/system/kechi@{pool['name']}.service.d"}
+    yield {"path": f"{UNITS}/kechi@{pool['name']}.service.d"}
     user = f"kechi-{pool['name']}"
     for app in pool["apps"]:
         path = f"{APPS_ROOT}/{app['name']}/shared"
@@ -103,9 +123,15 @@ def _files(pool: Pool) -> Iterator[dict[str, Any]]:
             "mode": "0640",  # an app's environment may hold secrets
             "validate": CHECK_POOL_FILE,
         }
+    for found in pool["sockets"]:
+        yield {
+            "path": f"{UNITS}/{found['unit']}",
+            "template": "app.socket.j2",
+            "item": found,
+        }
     for drop_in in ("limits.conf", "pool.conf"):
         yield {
-            "path": f"/etc/systemd/system/kechi@{name}.service.d/{drop_in}",
+            "path": f"{UNITS}/kechi@{name}.service.d/{drop_in}",
             "template": f"{drop_in}.j2",
             "item": pool,
         }
@@ -115,20 +141,19 @@ def _state(pool: Pool) -> dict[str, Any]:
     """The files that a pool's super-daemon, and those that its generation is made of."""
     name = pool["name"]
     code = [f"{APPS_ROOT}/{app['name']}/current" for app in pool["apps"]]
-    own = [] if pool["command"] else [
-        f"/etc/kechi/pools/{name}.toml",
-        f"{POOLS_ROOT}/{name}/venv/{VIRTUALENV_MARK}",
-        SERVERS,
-    ]  # fmt: skip
+    virtualenv, pool_file = f"{POOLS_ROOT}/{name}/venv", f"/etc/kechi/pools/{name}.toml"
+    own = [pool_file, f"{virtualenv}/{VIRTUALENV_MARK}", SERVERS]
+    check = [f"{virtualenv}/bin/vhost_server", "--check", pool_file]
+    if pool["command"]:
+        own = check = []
     return {
         "name": name,
-        "unit_paths": [
-            "/etc/systemd/system/kechi@.service",
-            f"/etc/systemd/system/kechi@{name}.service.d/pool.conf",
-        ],
+        "check": check,
+        "sockets": [found["unit"] for found in pool["sockets"]],
+        "unit_paths": [f"{UNITS}/kechi@.service", f"{UNITS}/kechi@{name}.service.d/pool.conf"],
         "daemon_paths": ["/usr/local/bin/start_server", SERVERS],
         "generation_paths": ["/etc/kechi/env", *own, *code],
-        "limits_paths": [f"/etc/systemd/system/kechi@{name}.service.d/limits.conf"],
+        "limits_paths": [f"{UNITS}/kechi@{name}.service.d/limits.conf"],
     }
 
 

@@ -13,7 +13,14 @@ from typing import Any
 
 from ...supervisor_py.vhost import hosts
 from ...supervisor_py.vhost import pool as pool_file
-from ..plugin_utils.pools import Pool, document, source_directory
+from ..plugin_utils.pools import (
+    APP_OPTIONS,
+    POOL_OPTIONS,
+    Pool,
+    document,
+    is_isolated,
+    source_directory,
+)
 from ..plugin_utils.settings import problem, where_set
 
 PLAIN_WORD = re.compile(r"^[^\s\"'\\$%]+$")  # what systemd passes on as one argument, unchanged
@@ -33,7 +40,7 @@ def problems(pools: Sequence[Pool], *, memory_mb: int | None, inventory: Path) -
         at = f"vhost_app_pools[{number}]"
         for sentence in pool_file.problems(document(pool)):
             yield _as_in_the_inventory(at, pool, sentence)
-        yield from _command(at, pool)
+        yield from _command(at, pool) if pool.get("command") else _sockets(at, pool)
         yield from _memory(at, pool, memory_mb)
         for place, app in enumerate(pool["apps"]):
             folder = source_directory(app["source"], inventory)
@@ -64,10 +71,8 @@ def _as_in_the_inventory(at: str, pool: Pool, sentence: str) -> str:
 
 
 def _command(at: str, pool: Pool) -> Iterator[str]:
-    """A command pool is one app and its own server; any other needs a WSGI object per app."""
-    command = pool.get("command")
-    if not command:
-        return
+    """A command pool is one app and its own server, which knows nothing of the vhost server's."""
+    command = pool["command"]
     for number, word in enumerate(command):
         if not PLAIN_WORD.match(str(word)):
             yield problem(
@@ -85,15 +90,29 @@ def _command(at: str, pool: Pool) -> Iterator[str]:
             "are too many or too few; allowed with `command`: exactly one app",
             pool,
         )
+    mute = [(at, key, pool) for key in POOL_OPTIONS]
     for place, app in enumerate(pool["apps"]):
-        for key in ("wsgi", "asgi"):
-            if app.get(key):
-                yield problem(
-                    f"{at}.apps[{place}].{key}",
-                    app[key],
-                    "has no meaning in a pool with `command`; allowed: one or the other",
-                    app,
-                )
+        mute += [(f"{at}.apps[{place}]", key, app) for key in ("wsgi", "asgi", *APP_OPTIONS)]
+    for path, key, container in mute:
+        if container.get(key):
+            yield problem(
+                f"{path}.{key}",
+                container[key],
+                "has no meaning in a pool with `command`; allowed: one or the other",
+                container,
+            )
+
+
+def _sockets(at: str, pool: Pool) -> Iterator[str]:
+    """The vhost server tells sockets apart by their files' names."""
+    for place, app in enumerate(pool["apps"]):
+        if is_isolated(app) and app["name"] == pool["name"]:
+            yield problem(
+                f"{at}.apps[{place}].name",
+                app["name"],
+                "is the pool's name, too, and so of two sockets; allowed with isolation: another",
+                app,
+            )
 
 
 def _memory(at: str, pool: Pool, memory_mb: int | None) -> Iterator[str]:

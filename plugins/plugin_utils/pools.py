@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...supervisor_py.vhost.pool import COUNTS, IDLE, PROCESS
+
 Pool = Mapping[str, Any]
 
-POOL_KEYS = ("name", "workers", "threads", "max_requests")
-APP_OPTIONS = ("import_roots",)  # handed on as they are
+# what the pool file takes, and nothing but the vhost server knows
+POOL_OPTIONS = (*COUNTS, "preload", "memory")
+APP_OPTIONS = ("import_roots", "warm_up", "isolation", IDLE, *COUNTS)
 APPS_ROOT = "/srv/www"
 POOLS_ROOT = "/srv/kechi"
 SOCKETS_ROOT = "/run/kechi"
@@ -18,7 +21,7 @@ SOCKETS_ROOT = "/run/kechi"
 def document(pool: Pool) -> dict[str, Any]:
     """The pool file's content for a pool of the inventory."""
     return {
-        "pool": {key: pool[key] for key in POOL_KEYS if pool.get(key) is not None},
+        "pool": {key: pool[key] for key in ("name", *POOL_OPTIONS) if pool.get(key) is not None},
         "apps": [
             {
                 "name": app.get("name"),
@@ -40,14 +43,27 @@ def _object(app: Mapping[str, Any]) -> dict[str, Any]:
     return found or {"wsgi": None}
 
 
+def is_isolated(app: Mapping[str, Any]) -> bool:
+    """Whether an app has processes, and so a socket, of its own."""
+    return app.get("isolation") == PROCESS
+
+
+def socket(pool: Pool, app: Mapping[str, Any]) -> str:
+    """Where an app's requests go; the vhost server knows an isolated app's by the file's name."""
+    if is_isolated(app):
+        return f"{SOCKETS_ROOT}/{pool['name']}/{app['name']}.sock"
+    return f"{SOCKETS_ROOT}/{pool['name']}.sock"
+
+
+def socket_unit(pool: Pool, app: Mapping[str, Any]) -> str:
+    """The unit that holds an isolated app's socket; no pool's name has a dot."""
+    return f"kechi@{pool['name']}.{app['name']}.socket"
+
+
 def sites(pools: Sequence[Pool]) -> list[dict[str, Any]]:
-    """The front end's sites: one for each app, on the socket of its pool."""
+    """The front end's sites: one for each app, on its socket."""
     return [
-        {
-            "name": app["name"],
-            "hosts": list(app["hosts"]),
-            "socket": f"{SOCKETS_ROOT}/{pool['name']}.sock",
-        }
+        {"name": app["name"], "hosts": list(app["hosts"]), "socket": socket(pool, app)}
         for pool in pools
         for app in pool["apps"]
     ]

@@ -23,8 +23,13 @@ SAME = {"unit": "u", "daemon": "d", "generation": "g", "limits": "l"}
         ({}, {}, {**SAME, "limits": "old"}, ["limits"]),
         ({}, {}, {**SAME, "limits": "old", "generation": "old"}, ["limits", "reload"]),
         ({}, {}, {**SAME, "daemon": "old", "generation": "old"}, ["upgrade", "reload"]),
-        ({}, {}, dict.fromkeys(SAME, "old"), ["restart"]),
-        ({"NeedDaemonReload": "yes"}, {}, {**SAME, "unit": "old"}, ["daemon-reload", "restart"]),
+        ({}, {}, dict.fromkeys(SAME, "old"), ["check", "restart"]),
+        (
+            {"NeedDaemonReload": "yes"},
+            {},
+            {**SAME, "unit": "old"},
+            ["check", "daemon-reload", "restart"],
+        ),
         (
             {"ActiveState": "inactive", "UnitFileState": ""},
             {"ActiveState": "inactive", "UnitFileState": ""},
@@ -36,8 +41,45 @@ SAME = {"unit": "u", "daemon": "d", "generation": "g", "limits": "l"}
     ],
 )
 def test_a_pool_gets_the_gentlest_step_that_is_enough(service, socket, running, steps):
-    found = pool_state.needed({**SETTLED, **service}, {**SETTLED, **socket}, running, SAME)
+    found = pool_state.needed({**SETTLED, **service}, [{**SETTLED, **socket}], [], running, SAME)
     assert found == steps
+
+
+@pytest.mark.parametrize(
+    ("service", "socket", "stale", "running", "steps"),
+    [
+        ({}, {}, [], SAME, []),
+        ({}, {"ActiveState": "inactive"}, [], SAME, ["check", "restart"]),
+        ({}, {"UnitFileState": "disabled"}, [], SAME, ["enable"]),
+        (
+            {"NeedDaemonReload": "yes"},
+            {"ActiveState": "inactive", "UnitFileState": "disabled"},
+            [],
+            {**SAME, "unit": "old", "generation": "old"},
+            ["check", "daemon-reload", "enable", "restart"],
+        ),
+        (
+            {"NeedDaemonReload": "yes"},
+            {},
+            ["kechi@main.gone.socket"],
+            {**SAME, "unit": "old"},
+            ["check", "daemon-reload", "close", "restart"],
+        ),
+        ({}, {}, ["kechi@main.gone.socket"], SAME, ["close"]),
+        (
+            {"ActiveState": "failed"},
+            {"ActiveState": "inactive"},
+            ["kechi@main.gone.socket"],
+            SAME,
+            ["close", "start"],
+        ),
+    ],
+)
+def test_a_pool_with_other_isolated_apps_is_restarted_once_its_apps_are_found_to_load(
+    service, socket, stale, running, steps
+):
+    sockets = [SETTLED, {**SETTLED, **socket}]
+    assert pool_state.needed({**SETTLED, **service}, sockets, stale, running, SAME) == steps
 
 
 def test_a_digest_follows_files_directories_and_links(tmp_path):

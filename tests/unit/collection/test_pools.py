@@ -141,7 +141,8 @@ def test_each_app_has_a_site_on_its_pools_socket(local):
 def test_the_plan_fills_defaults_and_names_every_file_a_generation_is_made_of(local):
     del local[0]["workers"]
     plan = pool_plan(local, str(LOCAL), ["gunicorn"])
-    assert plan["pools"][0]["workers"] == 2
+    assert plan["pools"][0]["max_requests"] == 500
+    assert "workers" not in plan["pools"][0]["document"]["pool"], "the server knows what suits"
     assert plan["packages"] == ["python3-venv", "nodejs"]
     assert [tree["destination"] for tree in plan["trees"]] == [
         "/srv/www/blog",
@@ -162,6 +163,62 @@ def test_the_plan_fills_defaults_and_names_every_file_a_generation_is_made_of(lo
         "/srv/www/blog/current",
         "/srv/www/motd/current",
     ]
+
+
+@pytest.fixture
+def isolated(local):
+    local[0]["apps"][1].update(isolation="process", idle_seconds=60)
+    return local
+
+
+def test_an_isolated_app_has_a_socket_of_its_own_that_its_site_and_its_pool_know(isolated):
+    assert [site["socket"] for site in pools.sites(isolated)] == [
+        "/run/kechi/main.sock",
+        "/run/kechi/main/motd.sock",
+        "/run/kechi/clock.sock",
+    ]
+    plan = pool_plan(isolated, str(LOCAL), [])
+    (unit,) = plan["pools"][0]["sockets"]
+    assert unit == {
+        "unit": "kechi@main.motd.socket",
+        "path": "/run/kechi/main/motd.sock",
+        "pool": "main",
+        "app": "motd",
+    }
+    assert plan["states"][0]["sockets"] == ["kechi@main.motd.socket"]
+    assert "/etc/systemd/system/kechi@main.motd.socket" in [file["path"] for file in plan["files"]]
+    assert plan["states"][1]["sockets"] == []
+
+
+def test_an_isolated_app_with_its_pools_name_is_refused(isolated):
+    isolated[0]["apps"][1]["name"] = "main"
+    (sentence,) = problems_of(isolated)
+    assert sentence.startswith('vhost_app_pools[0].apps[1].name: "main" is the pool\'s name, too')
+    isolated[0]["apps"][1].update(isolation="shared", idle_seconds=None)
+    assert problems_of(isolated) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "key", "value"),
+    [
+        ("", "workers", 2),
+        ("", "preload", ["django"]),
+        ("", "memory", {"freeze": True}),
+        (".apps[0]", "isolation", "process"),
+        (".apps[0]", "warm_up", ["/"]),
+    ],
+)
+def test_what_a_command_can_not_know_is_refused(local, place, key, value):
+    (local[1]["apps"][0] if place else local[1])[key] = value
+    (sentence,) = problems_of(local)
+    assert sentence.startswith(f"vhost_app_pools[1]{place}.{key}: ")
+    assert "has no meaning in a pool with `command`" in sentence
+
+
+def test_what_a_shared_app_can_not_have_of_its_own_is_refused(local):
+    local[0]["apps"][1]["idle_seconds"] = 60
+    (sentence,) = problems_of(local)
+    assert sentence.startswith("vhost_app_pools[0].apps[1].idle_seconds: 60 can't be the app's own")
 
 
 def test_an_environment_reaches_a_unit_unchanged(local):
