@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import gc
 import io
 import os
 import sys
@@ -11,7 +10,7 @@ from dataclasses import replace
 
 from .. import handoff
 from ..sdnotify import OURS_ALONE, Notifier
-from . import callbacks, check, directory, environment, errors, loader, pool, sizing
+from . import callbacks, check, directory, environment, errors, loader, pool, recipe, sizing
 from .dispatcher import Dispatcher
 from .loader import LoadedApp, LoadError
 
@@ -49,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = pool.read(options.pool)
         settings = replace(settings, shared=sizing.sized(settings.shared))
         if options.check:
-            _prepare()
+            _prepare(settings.memory)
             from . import server  # noqa: F401, PLC0415  # what it costs is no app's
 
             code = check.check(settings, sys.stdout)
@@ -74,8 +73,9 @@ def _serve(settings: pool.Pool, bind: Sequence[str], tell: Callable[[str], None]
     for name in OURS_ALONE:
         os.environ.pop(name, None)
     at_boot = os.environ.pop(BOOT, "") == "1"
-    _prepare()
-    from . import server  # noqa: PLC0415  # loaded with gc off, as all that the workers share
+    if lack := _prepare(settings.memory):
+        sys.stderr.write(f"vhost_server: {lack}\n")
+    from . import server  # noqa: PLC0415  # loaded after that, as all that the workers share
 
     def refused(error: LoadError) -> None:
         if not at_boot:
@@ -95,17 +95,20 @@ def _serve(settings: pool.Pool, bind: Sequence[str], tell: Callable[[str], None]
     )
 
 
-def _prepare() -> None:
-    """Make the process one that apps can share; raises DirectoryError."""
+def _prepare(steps: pool.Memory) -> str:
+    """Make the process one that apps can share; raises DirectoryError.
+
+    Returns a sentence on what the machine lacks for that, "" for nothing.
+    """
     directory.check()
-    # Off until all is loaded and frozen: a collection would leave gaps for the workers to fill.
-    gc.disable()
+    lack = recipe.begin(steps)
     environment.install()
     callbacks.install()
     errors.install()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What an app prints at load must not be in every worker's buffer, nor wait in there.
         sys.stdout.reconfigure(line_buffering=True)
+    return lack
 
 
 def _status(settings: pool.Pool, apps: Sequence[LoadedApp], missing: Sequence[pool.App]) -> str:

@@ -7,7 +7,6 @@ for, and what it was measured to give; each can be left out in the pool file's [
 import ctypes
 import gc
 import os
-import sys
 from pathlib import Path
 
 from .pool import Memory
@@ -16,15 +15,16 @@ PR_SET_MEMORY_MERGE = 67  # linux/prctl.h, since Linux 6.4
 KSM_RUN = Path("/sys/kernel/mm/ksm/run")  # "1": the kernel looks for equal pages
 
 
-def begin(steps: Memory) -> None:
-    """Prepare a process in which code is about to be loaded, and that others are forked from."""
+def begin(steps: Memory) -> str:
+    """Prepare a process in which code is about to be loaded, and that others are forked from.
+
+    Returns a sentence on what the machine lacks for the steps asked for, "" for nothing.
+    """
     if not steps.gc_at_load:
         # A collection would leave gaps for the workers to fill, each with pages of its own.
         gc.disable()
-    if steps.same_page_merging:
-        missing = _merge_same_pages()
-        if missing:
-            sys.stderr.write(f"vhost_server: equal pages are not merged: {missing}\n")
+    missing = _merge_same_pages() if steps.same_page_merging else ""
+    return missing and f"equal pages are not merged: {missing}"
 
 
 def settle(steps: Memory) -> None:
