@@ -7,9 +7,9 @@ import http.client
 import threading
 import time
 
+from .processes import PATIENCE, PAUSE
+
 CLIENTS = 4
-PATIENCE = 30.0  # seconds for any one step; more means that something is broken
-PAUSE = 0.01  # seconds of each client between requests
 
 
 class Load:

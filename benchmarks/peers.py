@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .load import PATIENCE, PAUSE
+from .environment import ROOT, environment, interpreter, say
+from .processes import PATIENCE, wait_until
 
-ROOT = Path(__file__).parents[1]
 LISTEN_FD = 9
-REQUIREMENTS = ROOT / "requirements-bench.txt"
-
-
-def wait_until(fulfilled: Callable[[], object], what: str) -> None:
-    """Look until it is so; raises TimeoutError."""
-    ends = time.monotonic() + PATIENCE
-    while not fulfilled():
-        if time.monotonic() > ends:
-            raise TimeoutError(f"waited {PATIENCE:g} s for {what}")
-        time.sleep(PAUSE)
 
 
 @dataclass
@@ -198,38 +186,6 @@ class Gunicorn(Peer):
         os.kill(arbiter, signal.SIGTERM)
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _interpreter() -> str:
-    """Return the system's Python, which is what a VPS has; else our own."""
-    return "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
-
-
-def _environment() -> Path | None:
-    """Make a virtualenv with the peers in it, once; None where they can't be had."""
-    digest = hashlib.sha256(REQUIREMENTS.read_bytes() + _interpreter().encode()).hexdigest()[:12]
-    place = ROOT / ".cache" / f"bench-{digest}"
-    if (place / "complete").exists():
-        return place / "bin"
-    _say(f"Making {place.relative_to(ROOT)} with circus, supervisor and gunicorn")
-    shutil.rmtree(place, ignore_errors=True)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-qq"]
-    steps = (
-        [_interpreter(), "-m", "venv", "--without-pip", str(place)],
-        [*pip, f"--python={place}/bin/python", "install", "--no-deps", "-r", str(REQUIREMENTS)],
-        [*pip, f"--python={place}/bin/python", "check"],
-    )
-    for step in steps:
-        done = subprocess.run(step, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            _say(f"{done.stderr.strip()}\ncircus, supervisord and gunicorn's USR2 are left out")
-            return None
-    (place / "complete").touch()
-    return place / "bin"
-
-
 def _perl(python: str) -> list[Peer]:
     perl, program = shutil.which("perl"), shutil.which("start_server", path="/usr/bin")
     if perl and program:
@@ -237,7 +193,7 @@ def _perl(python: str) -> list[Peer]:
         found = subprocess.run(module, capture_output=True, text=True, check=False)
         if found.returncode == 0:
             return [Starter(f"Server::Starter {found.stdout} (Perl)", [perl, program], python)]
-    _say("Perl's is missing and left out: apt install libserver-starter-perl")
+    say("Perl's is missing and left out: apt install libserver-starter-perl")
     return []
 
 
@@ -246,10 +202,11 @@ def all_peers() -> list[Peer]:
     run = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); from supervisor_py.cli import main; main()"
     )
-    directory = _environment()
+    directory = environment(interpreter())
     python = str(directory / "python") if directory else sys.executable
-    ours: Peer = Starter("start_server (ours)", [_interpreter(), "-ISE", "-c", run], python)
+    ours: Peer = Starter("start_server (ours)", [interpreter(), "-ISE", "-c", run], python)
     if directory is None:
+        say("circus, supervisord and gunicorn's USR2 are left out")
         return [*_perl(python), ours]
     return [
         *_perl(python),

@@ -17,7 +17,6 @@ import select
 import signal
 import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,15 +25,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from .load import CLIENTS, PATIENCE, PAUSE, Load
-from .peers import Peer, Run, all_peers, wait_until
+from .load import CLIENTS, Load
+from .peers import Peer, Run, all_peers
+from .processes import PATIENCE, PAUSE, running, wait_until
 
 MEMORY_ROUNDS = 3
 START_ROUNDS = 9
 TURNS = 2  # each of RESTARTS / TURNS restarts
 RESTARTS = 10
 BOOT_SECONDS = 1.5
-MARK = "KECHI_BENCH"  # the variable that all of a run are known by
 SETTLE = 0.5  # seconds from the child's start to the reading of memory
 
 APPLICATION = f"""
@@ -61,42 +60,6 @@ class Contender:
 
 
 @contextlib.contextmanager
-def running(peer: Peer, command: Sequence[str], run: Run) -> Iterator[None]:
-    """Run a super-daemon, and leave nothing of it behind."""
-    log = run.directory / "log"
-    mark = f"{MARK}={run.directory}"
-    with log.open("ab") as messages:
-        process = subprocess.Popen(
-            command,
-            stdout=messages,
-            stderr=messages,
-            cwd=run.directory,
-            env={**os.environ, MARK: str(run.directory)},
-        )
-    run.pid = process.pid
-    try:
-        yield
-    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-        raise RuntimeError(f"{peer.name}: {error}\n{log.read_text()}") from error
-    finally:
-        while left := _marked(mark):  # how well it stops is not measured
-            for pid in left:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-        process.wait()
-
-
-def _marked(mark: str) -> list[int]:
-    """Return the processes that were given a variable: circus gives each child its own session."""
-    found = []
-    for file in Path("/proc").glob("[0-9]*/environ"):
-        with contextlib.suppress(OSError):
-            if mark.encode() in file.read_bytes().split(b"\0"):  # a zombie has none
-                found.append(int(file.parent.name))
-    return found
-
-
-@contextlib.contextmanager
 def idle(peer: Peer, directory: Path) -> Iterator[tuple[int, float]]:
     """Run a super-daemon with a child that sleeps; give its pid, and the time to that child."""
     run, fifo = Run(directory), directory / "fifo"
@@ -104,7 +67,8 @@ def idle(peer: Peer, directory: Path) -> Iterator[tuple[int, float]]:
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     command = peer.idle(run, fifo)
     before = time.perf_counter()
-    with running(peer, command, run):
+    with running(peer.name, [command], directory) as (process,):
+        run.pid = process.pid
         if not select.select([reader], [], [], PATIENCE)[0]:
             raise TimeoutError("the child did not start")
         took = time.perf_counter() - before
@@ -147,7 +111,8 @@ def measure_restarts(one: Contender, directory: Path, restarts: int) -> None:
     def replaced(old: int) -> bool:
         return loaded_by() not in (0, old) and not _alive(old)
 
-    with running(one.peer, one.peer.web(run, port), run):
+    with running(one.peer.name, [one.peer.web(run, port)], directory) as (process,):
+        run.pid = process.pid
         wait_until(loaded_by, "the first answer")
         with load:
             time.sleep(20 * PAUSE)

@@ -1,0 +1,1 @@
+"""Appointments of a clinic: Django with plain views, a form and messages."""

@@ -1,0 +1,1 @@
+"""A lending library: Django with its admin, generic views and forms."""
