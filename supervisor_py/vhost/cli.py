@@ -73,8 +73,7 @@ def _serve(settings: pool.Pool, bind: Sequence[str], tell: Callable[[str], None]
     for name in OURS_ALONE:
         os.environ.pop(name, None)
     at_boot = os.environ.pop(BOOT, "") == "1"
-    if lack := _prepare(settings.memory):
-        sys.stderr.write(f"vhost_server: {lack}\n")
+    lack = _prepare(settings.memory)
     from . import server  # noqa: PLC0415  # loaded after that, as all that the workers share
 
     def refused(error: LoadError) -> None:
@@ -83,6 +82,8 @@ def _serve(settings: pool.Pool, bind: Sequence[str], tell: Callable[[str], None]
         sys.stderr.write(f"vhost_server: {error}\n")
 
     apps = loader.load(settings, loader.Loading(refused))
+    if lack:
+        sys.stderr.write(f"vhost_server: {lack}\n")
     names = {app.context.name for app in apps}
     missing = [app for app in settings.apps if app.name not in names]
     status = _status(settings, apps, missing)
