@@ -92,6 +92,7 @@ def _serve(settings: pool.Pool, bind: Sequence[str], tell: Callable[[str], None]
         Dispatcher(apps, missing),
         server.Listen(descriptors, bind),
         ready=lambda: tell(f"READY=1\nSTATUS={status}"),
+        tell=lambda text: tell(f"STATUS={status}; {text}"),
         at_boot=at_boot,
     )
 

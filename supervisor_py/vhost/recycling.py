@@ -8,7 +8,7 @@ from .pool import Workers
 
 JITTER = 5  # up to a fifth more requests and time, so that not all workers end together
 SAMPLE_SECONDS = 2.0  # between two readings of a worker's memory, and only if it has served since
-FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 1.0, 60.0
+FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 1.0, 30.0
 _KB_PER_MB = 1024
 
 
@@ -106,7 +106,7 @@ class Watch:
 
 
 class Retry:
-    """When to try again what has failed: after a second, then two, up to a minute."""
+    """When to try again what has failed: after a second, then two, up to half a minute."""
 
     def __init__(self) -> None:
         self._wait = 0.0

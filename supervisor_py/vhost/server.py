@@ -3,11 +3,13 @@
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from gunicorn.app.base import BaseApplication
 
-from .arbiter import Arbiter
+from . import recipe
+from .arbiter import Arbiter, Terms
 from .dispatcher import Dispatcher
 from .loader import WSGIApplication
 from .pool import Pool
@@ -17,7 +19,6 @@ KEEPALIVE_SECONDS = 2
 # The worker gives up first; the arbiter ends it then, within the super-daemon's 30 s.
 ARBITER_DRAIN_SECONDS = DRAIN_SECONDS + 2
 CONNECTIONS = 200  # open at once per worker, idle ones included: well under 1024 descriptors
-JITTER = 5  # a worker serves up to a fifth more than max_requests, so that not all end together
 MEMORY_FILES = "/dev/shm"  # noqa: S108  # heartbeats must not wait for a disk
 
 
@@ -44,8 +45,6 @@ class Application(BaseApplication):  # type: ignore[misc]
             "bind": list(bind),
             "workers": pool.shared.count,
             "threads": pool.shared.threads,
-            "max_requests": pool.shared.max_requests,
-            "max_requests_jitter": pool.shared.max_requests // JITTER,
             "worker_class": Worker,
             "worker_connections": CONNECTIONS,
             "worker_tmp_dir": MEMORY_FILES if Path(MEMORY_FILES).is_dir() else None,
@@ -82,18 +81,20 @@ class Application(BaseApplication):  # type: ignore[misc]
         self._dispatcher.shutdown()
 
 
-def serve(
+def serve(  # noqa: PLR0913  # each is a thing of its own
     pool: Pool,
     dispatcher: Dispatcher,
     listen: Listen,
     *,
     ready: Callable[[], None],
+    tell: Callable[[str], None],
     at_boot: bool,
 ) -> None:
     """Serve until SIGTERM, then finish what runs; leaves by SystemExit.
 
-    `ready` is called once, when every worker serves. An app that can't be started in its workers
-    fails the generation, but `at_boot`.
+    `ready` is called once, when every worker serves, `tell` with a line about each worker that has
+    been replaced. An app that can't be started in its workers fails the generation, but
+    `at_boot`.
     """
     application = Application(pool, dispatcher, listen.bind, at_boot=at_boot)
 
@@ -101,4 +102,5 @@ def serve(
         application.has_served()
         ready()
 
-    Arbiter(application, listen.descriptors, serves).run()
+    settle = partial(recipe.settle, pool.memory)
+    Arbiter(application, listen.descriptors, Terms(pool.shared, settle, serves, tell)).run()

@@ -3,11 +3,11 @@
 What is changed, each with its reason, is in Worker; all the rest is gunicorn's.
 """
 
-import mmap
 import os
 import selectors
 import signal
 import socket
+import sys
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -18,13 +18,17 @@ from typing import Any
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from . import context
+from .ledger import Ledger
+from .recycling import Limits
 
 FIRST_BYTE_SECONDS = 5.0  # for a client that connects and says nothing
 LINGER_SECONDS = 2.0  # for a client to take the end of its answer (RFC 9112 section 9.6)
 DRAIN_SECONDS = 25  # then it gives up what still runs, and says so
 
 STARTING, ACCEPTING, LEAVING = range(3)
-ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGABRT)
+# Those that end it, or put it to sleep.
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGABRT, signal.SIGTTOU)
+ASLEEP = 9  # the exit status of a worker that has left because nobody asked for it
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
@@ -33,45 +37,99 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
     It never holds a thread for a connection that says nothing, nor the main loop for a client that
     is slow to close, and takes no connection that it has no thread for: another worker, or the next
     generation, may have one.
+
+    Before the fork it may be given `limits`, of which it tells the arbiter when it has served its
+    requests, and `idle_seconds` without a connection, after which it leaves (0: it stays).
     """
+
+    limits = Limits()
+    idle_seconds = 0.0
+    alive: bool
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._stage = mmap.mmap(-1, 1)  # shared with the arbiter, who makes workers before forking
+        self.began = time.monotonic()
+        self._ledger = Ledger()  # shared with the arbiter, who makes workers before forking
         self._running = 0
         self._lingering: deque[TConn] = deque()
+        self._falls_asleep = False
 
     @property
     def stage(self) -> int:
         """STARTING, ACCEPTING or LEAVING."""
-        return self._stage[0]
+        return self._ledger.stage
+
+    @property
+    def requests(self) -> int:
+        """How many requests it has served."""
+        return self._ledger.requests
+
+    @property
+    def idle_since(self) -> float:
+        """Since when, of time.monotonic(), it has had no connection open; 0.0 while it has one."""
+        return self._ledger.idle_since
 
     def _enter_stage(self, stage: int) -> None:
         if self.stage == stage:
             return
-        self._stage[0] = stage
+        self._ledger.stage = stage
+        self._call_arbiter()
+
+    def _call_arbiter(self) -> None:
+        """Have the arbiter look at its workers at once."""
         if os.getppid() == self.ppid:
-            os.kill(self.ppid, signal.SIGCHLD)  # the arbiter looks at its workers at once
+            os.kill(self.ppid, signal.SIGCHLD)
+
+    def init_process(self) -> None:
+        """Sign the ledger, then start as a worker does."""
+        self._ledger.sign()
+        super().init_process()
 
     def init_signals(self) -> None:
         """Take signals as a worker does, those included that came since the fork."""
         super().init_signals()
+        signal.signal(signal.SIGTTOU, self._handle_ttou)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
 
+    def _handle_ttou(self, _signal: int, _frame: object) -> None:
+        """Sleep at once where nobody is connected, if it may sleep at all."""
+        if self.idle_seconds and not self.nr_conns:
+            self._falls_asleep = True
+            self.handle_exit(_signal, _frame)
+
     def run(self) -> None:
-        """Serve, and say at the end what did not end in time."""
+        """Serve, and say at the end what did not end in time; leaves with ASLEEP to sleep."""
         self.cfg.set("graceful_timeout", DRAIN_SECONDS)  # of this process
+        self._note_idleness()
         super().run()
         if self._running:
             self.log.warning(
                 "gave up on %d request(s), still running after %d s", self._running, DRAIN_SECONDS
             )
+        if self._falls_asleep:
+            sys.exit(ASLEEP)
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Wait as a worker does, and fall asleep when there has been nothing for long."""
+        super().wait_for_and_dispatch_events(timeout)
+        self._note_idleness()
+
+    def _note_idleness(self) -> None:
+        if self.nr_conns:
+            self._ledger.idle_since = 0.0
+            return
+        now = time.monotonic()
+        if not self.idle_since:
+            self._ledger.idle_since = now
+        elif self.alive and 0 < self.idle_seconds <= now - self.idle_since:
+            self._falls_asleep = True
+            self.alive = False
 
     def is_parent_alive(self) -> bool:
         """Tell whether the arbiter lives; without one, this worker drains."""
         if not super().is_parent_alive():
             self.alive = False  # else answers would go on offering to keep connections alive
-        return bool(self.alive)
+        return self.alive
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """Accept, or not, and not when every thread is busy."""
@@ -105,6 +163,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
     def finish_request(self, conn: TConn, fs: "Future[Any]") -> None:
         """Keep a connection, or end it without waiting for the client in the main loop."""
         self._running -= 1
+        self._count()
         if not fs.cancelled() and fs.exception() is None and fs.result():
             super().finish_request(conn, fs)
             return
@@ -116,6 +175,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
             self._lingering.append(conn)
         except OSError:
             self._drop(conn)
+
+    def _count(self) -> None:
+        before, self._ledger.requests = self.requests, self.nr
+        if before < self.limits.requests <= self.nr:
+            self._call_arbiter()
 
     def murder_keepalived(self, force: bool = False) -> None:
         """Close idle connections in time, except where a request has just come in."""

@@ -10,7 +10,6 @@ from .harness import (
     Server,
     Sockets,
     restart_under_load,
-    running,
     vhost_server,
 )
 
@@ -41,17 +40,6 @@ def test_twenty_generations_under_load_lose_no_request(
     assert len({name.split("/")[0] for name in load.seen}) == GENERATIONS
     assert min(load.done["new"], load.done["keep-alive"]) > 10 * GENERATIONS
     assert load.done["slow"] >= 1, "at the least one was under way all the time"
-    assert load.slowest < SLOWEST_SECONDS
-
-
-def test_recycled_workers_lose_no_request(motd_pool: Callable[..., Path], sockets: Sockets) -> None:
-    load = load_on(sockets)
-    with running(motd_pool(max_requests=50), sockets) as server:
-        with load:
-            time.sleep(6)
-        assert server.stop() == 0
-    assert load.failures == []
-    assert len(load.seen) > 10, "that many workers have served"
     assert load.slowest < SLOWEST_SECONDS
 
 

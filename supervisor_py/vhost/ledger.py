@@ -1,0 +1,79 @@
+"""What a worker says of itself, in a page of memory that others can read.
+
+The page is an anonymous file (memfd) that the worker and its arbiter hold open. So whoever may look
+into /proc/PID/fd, which are its user and root, can read it, and nobody is asked to answer.
+"""
+
+import mmap
+import os
+import struct
+from pathlib import Path
+
+NAME = "kechi-ledger"
+_LINK = f"/memfd:{NAME} (deleted)"
+_CELLS = struct.Struct("4Q")
+_PID, _STAGE, _REQUESTS, _IDLE_SINCE = range(4)
+_PER_SECOND = 1000
+
+
+class Ledger:
+    """A page that is written by one process, and made before its fork."""
+
+    def __init__(self) -> None:
+        descriptor = os.memfd_create(NAME)
+        try:
+            os.ftruncate(descriptor, _CELLS.size)
+            # It keeps a descriptor of its own, which ends with it.
+            self._cells = memoryview(mmap.mmap(descriptor, _CELLS.size)).cast("Q")
+        finally:
+            os.close(descriptor)
+
+    def sign(self) -> None:
+        """Say that it is about the calling process: descriptors of siblings are inherited."""
+        self._cells[_PID] = os.getpid()
+
+    @property
+    def stage(self) -> int:
+        """Where the process is in its life."""
+        return self._cells[_STAGE]
+
+    @stage.setter
+    def stage(self, value: int) -> None:
+        self._cells[_STAGE] = value
+
+    @property
+    def requests(self) -> int:
+        """How many requests have been served."""
+        return self._cells[_REQUESTS]
+
+    @requests.setter
+    def requests(self, value: int) -> None:
+        self._cells[_REQUESTS] = value
+
+    @property
+    def idle_since(self) -> float:
+        """Since when, of time.monotonic(), no connection has been open; 0.0 while one is."""
+        return self._cells[_IDLE_SINCE] / _PER_SECOND
+
+    @idle_since.setter
+    def idle_since(self, value: float) -> None:
+        self._cells[_IDLE_SINCE] = round(value * _PER_SECOND)
+
+
+def requests(pid: int) -> int | None:
+    """Return how many requests a process says it has served; None for one that says nothing.
+
+    An arbiter says how many were served by those of its workers that have gone.
+    """
+    folder = f"/proc/{pid}/fd"
+    try:
+        for name in os.listdir(folder):
+            path = f"{folder}/{name}"
+            if os.readlink(path) == _LINK:
+                with Path(path).open("rb", buffering=0) as file:
+                    cells = _CELLS.unpack(file.read(_CELLS.size))
+                if cells[_PID] == pid:
+                    return int(cells[_REQUESTS])
+    except (OSError, struct.error):  # it has gone, or isn't ours to look at
+        return None
+    return None
