@@ -44,18 +44,22 @@ def test_the_default_app_has_the_default_server_alone():
     assert (default["default"], default["names"], default["apps"]) == (True, ["_"], ["a"])
 
 
-def rendered(sites):
+def configuration(sites):
     environment = jinja2.Environment(
         trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
     )
     environment.filters["kechi.vps.server_blocks"] = server_blocks
-    text = environment.from_string(TEMPLATE.read_text()).render(
+    return environment.from_string(TEMPLATE.read_text()).render(
         frontend_sites=sites,
         frontend_port=80,
         frontend_client_max_body_mb=10,
         frontend_proxy_read_timeout_seconds=60,
         __frontend_ipv6={"stat": {"exists": True}},
     )
+
+
+def rendered(sites):
+    text = configuration(sites)
     blocks = re.findall(r"^server \{$(.*?)^\}$", text, re.DOTALL | re.MULTILINE)
     return {re.findall("server_name (.*);", block)[0]: block for block in blocks}
 
@@ -92,3 +96,14 @@ def test_with_a_default_app_nothing_is_misdirected():
 
 def test_without_sites_every_host_is_misdirected():
     assert "return 421" in rendered([])["_"]
+
+
+def test_an_app_is_told_of_the_port_that_the_visitor_has_asked_for():
+    text = configuration(SITES)
+    assert text.count("proxy_set_header Host $host$kechi_port;") == 4
+    (pattern,) = re.findall(r'"~(.*)\$" \$kechi_asked;', text)
+    asked = re.compile(pattern.replace("?<", "?P<") + "$")
+    assert asked.search("a.example:8080")["kechi_asked"] == ":8080"
+    assert asked.search("[::1]:8080")["kechi_asked"] == ":8080"
+    assert not asked.search("a.example")
+    assert not asked.search("[::1]")
