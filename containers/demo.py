@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from supervisor_py.vhost import hosts
+
 from . import build, engine
 from .machines import MachineError, Machines
 
@@ -32,11 +34,19 @@ class DemoError(Exception):
 
 
 @dataclass(frozen=True)
+class Address:
+    """What a visitor asks for: a host's name, as browsers send it, and a path."""
+
+    host: str
+    path: str = "/"
+
+
+@dataclass(frozen=True)
 class Site:
     """One app, as a visitor sees it."""
 
     app: str
-    hosts: tuple[str, ...]
+    addresses: tuple[Address, ...]
 
 
 @dataclass(frozen=True)
@@ -61,9 +71,20 @@ def read_inventory(listed: Mapping[str, Any]) -> Demo:
         release=str(variables["container_image"]).rpartition(":")[2],
         pools=tuple(pool["name"] for pool in pools),
         sites=tuple(
-            Site(app["name"], tuple(app["hosts"])) for pool in pools for app in pool["apps"]
+            Site(app["name"], tuple(address_of(host) for host in app["hosts"]))
+            for pool in pools
+            for app in pool["apps"]
         ),
     )
+
+
+def address_of(host: str) -> Address:
+    """Return an address that an entry of an app's hosts stands for. Raises DemoError."""
+    known = hosts.site(host)
+    if known is None:
+        raise DemoError(f'{INVENTORY}: "{host}" is not a host')
+    name = "any.example" if known.host == hosts.ALL else known.host.replace("*", "www", 1)
+    return Address(name, f"{known.prefix}/")
 
 
 def changed_tasks(recap: str) -> int:
@@ -71,10 +92,10 @@ def changed_tasks(recap: str) -> int:
     return sum(int(count) for count in re.findall(r"\bchanged=(\d+)", recap))
 
 
-def curl_line(host: str, address: str) -> str:
+def curl_line(asked: Address, machine: str) -> str:
     """Spell the command that opens a site without any DNS."""
-    name, _, port = address.rpartition(":")
-    return f"curl --resolve {host}:{port}:{name} http://{host}:{port}/"
+    name, _, port = machine.rpartition(":")
+    return f"curl --resolve {asked.host}:{port}:{name} http://{asked.host}:{port}{asked.path}"
 
 
 class Clock:
@@ -125,21 +146,21 @@ def _play(playbook: str, clock: Clock) -> int:
     return changed_tasks("".join(lines))
 
 
-def _answers(address: str, host: str) -> str:
+def _answers(machine: str, asked: Address) -> str:
     """Open a site and tell how it answered. Raises DemoError when it did not, or not with 200."""
-    connection = http.client.HTTPConnection(address, timeout=SITE_SECONDS)
+    connection = http.client.HTTPConnection(machine, timeout=SITE_SECONDS)
     began = time.monotonic()
     try:
-        connection.request("GET", "/", headers={"Host": host})
+        connection.request("GET", asked.path, headers={"Host": asked.host})
         response = connection.getresponse()
         size = len(response.read())
     except (OSError, http.client.HTTPException) as error:
-        raise DemoError(f"{host} does not answer: {error!r}") from error
+        raise DemoError(f"{asked.host} does not answer: {error!r}") from error
     finally:
         connection.close()
     took = (time.monotonic() - began) * 1000
     if response.status != http.client.OK:
-        raise DemoError(f"{host} answers {response.status} {response.reason}")
+        raise DemoError(f"{asked.host} answers {response.status} {response.reason}")
     return f"{response.status}, {size} bytes in {took:.0f} ms"
 
 
@@ -171,13 +192,14 @@ def _report(demo: Demo, machines: Machines, chosen: str) -> None:
     address = machines.address(demo.machine)
     print(f"\nThe sites on {demo.machine} (Debian {demo.release}), at http://{address}/")
     for site in demo.sites:
-        print(f"  {site.app}: {_answers(address, site.hosts[0])}")
-        for host in site.hosts:
-            print(f"    {curl_line(host, address)}")
-    names = " ".join(host for site in demo.sites for host in site.hosts)
+        print(f"  {site.app}: {_answers(address, site.addresses[0])}")
+        for asked in site.addresses:
+            print(f"    {curl_line(asked, address)}")
+    asked_for = [asked for site in demo.sites for asked in site.addresses]
+    names = " ".join(dict.fromkeys(asked.host for asked in asked_for))
     name, _, port = address.rpartition(":")
     print(f"In a browser: add the line `{name} {names}` to /etc/hosts of this machine,")
-    print(f"  then open http://{demo.sites[0].hosts[0]}:{port}/")
+    print(f"  then open http://{asked_for[0].host}:{port}{asked_for[0].path}")
     for pool in demo.pools:
         print()
         for line in _pool_report(machines, demo.machine, pool):

@@ -4,7 +4,15 @@ from typing import Any
 
 import pytest
 
-from containers.demo import DemoError, Site, changed_tasks, curl_line, read_inventory
+from containers.demo import (
+    Address,
+    DemoError,
+    Site,
+    address_of,
+    changed_tasks,
+    curl_line,
+    read_inventory,
+)
 
 
 def listed(machines: list[str]) -> dict[str, Any]:
@@ -31,9 +39,9 @@ def test_pools_and_sites_are_those_of_the_inventory() -> None:
     demo = read_inventory(listed(["vps"]))
     assert (demo.machine, demo.release, demo.pools) == ("vps", "13", ("main", "clock"))
     assert demo.sites == (
-        Site("blog", ("blog.example", "www.blog.example")),
-        Site("motd", ("motd.example",)),
-        Site("clock", ("clock.example",)),
+        Site("blog", (Address("blog.example"), Address("www.blog.example"))),
+        Site("motd", (Address("motd.example"),)),
+        Site("clock", (Address("clock.example"),)),
     )
 
 
@@ -52,6 +60,26 @@ b : ok=14   changed=12   unreachable=0    failed=0    skipped=7
 
 
 def test_a_sites_curl_line_needs_no_dns() -> None:
-    assert curl_line("blog.example", "127.0.0.1:4000") == (
+    assert curl_line(Address("blog.example"), "127.0.0.1:4000") == (
         "curl --resolve blog.example:4000:127.0.0.1 http://blog.example:4000/"
     )
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("Blog.example", Address("blog.example")),
+        ("bücher.example", Address("xn--bcher-kva.example")),
+        ("*.blog.example", Address("www.blog.example")),
+        ("blog.example/wiki", Address("blog.example", "/wiki/")),
+        ("*", Address("any.example")),
+        ("*/wiki", Address("any.example", "/wiki/")),
+    ],
+)
+def test_each_kind_of_host_has_an_address_that_can_be_opened(host: str, address: Address) -> None:
+    assert address_of(host) == address
+
+
+def test_what_is_no_host_is_refused() -> None:
+    with pytest.raises(DemoError, match='"a b" is not a host'):
+        address_of("a b")
