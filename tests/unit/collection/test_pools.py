@@ -1,8 +1,11 @@
 """The pools of an inventory: what is refused, and what the roles' tasks are given."""
 
 import copy
+import json
+import tomllib
 from pathlib import Path
 
+import jinja2
 import pytest
 import yaml
 
@@ -10,6 +13,7 @@ from ansible_collections.kechi.vps.plugins.filter.pools import pool_plan
 from ansible_collections.kechi.vps.plugins.plugin_utils import pool_problems, pools
 
 REPOSITORY = Path(__file__).parents[3]
+TEMPLATE = REPOSITORY / "roles" / "vhost_app" / "templates" / "pool.toml.j2"
 LOCAL = REPOSITORY / "inventory" / "local"
 
 
@@ -68,12 +72,27 @@ def test_an_asgi_app_reaches_the_pool_file_as_one(local):
 
 def test_import_roots_reach_the_pool_file(local):
     local[0]["apps"][0]["import_roots"] = ["lib"]
-    blog, motd = pools.document(local[0])["apps"]
+    blog, motd, *_ = pools.document(local[0])["apps"]
     assert blog["import_roots"] == ["lib"]
     assert "import_roots" not in motd
     local[0]["apps"][0]["import_roots"] = ["/lib"]
     (sentence,) = problems_of(local)
     assert sentence.startswith('vhost_app_pools[0].apps[0].import_roots: "/lib" is not a path')
+
+
+def test_what_the_inventory_says_of_a_pool_is_what_its_file_says(local):
+    local[0].update(workers=3, max_private_mb=50, memory={"freeze": False})
+    local[0]["apps"][2].update(threads=2, max_age_seconds=60, warm_up=["/", '/ü?a="b"'])
+    environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)
+    environment.filters["to_json"] = json.dumps
+    template = environment.from_string(TEMPLATE.read_text())
+    document = pools.document(local[0])
+    assert tomllib.loads(template.render(item={"document": document})) == {
+        "pool": document["pool"],
+        "apps": [{key: value for key, value in app.items() if value} for app in document["apps"]],
+    }
+    assert document["pool"]["memory"] == {"freeze": False}
+    assert document["apps"][2]["max_age_seconds"] == 60
 
 
 def test_one_host_in_two_apps_of_a_pool_is_refused_once(local):
@@ -98,9 +117,9 @@ def test_a_limit_over_the_machines_memory_is_refused(local):
 
 
 def test_a_high_mark_over_the_limit_is_refused(local):
-    local[0]["memory_high_mb"] = 300
+    local[0]["memory_high_mb"] = 400
     (sentence,) = problems_of(local)
-    assert sentence.startswith("vhost_app_pools[0].memory_high_mb: 300 is not from 1 to")
+    assert sentence.startswith("vhost_app_pools[0].memory_high_mb: 400 is not from 1 to")
 
 
 def test_a_source_that_is_not_there_is_refused(local):
@@ -126,7 +145,7 @@ def test_a_command_pool_holds_one_app_and_no_wsgi_object(local):
     assert sentence.startswith('vhost_app_pools[1].apps: ["one", "two"] are too many or too few')
 
 
-def test_each_app_has_a_site_on_its_pools_socket(local):
+def test_each_app_has_a_site_on_its_pools_socket_or_its_own(local):
     assert pools.sites(local) == [
         {
             "name": "blog",
@@ -134,26 +153,36 @@ def test_each_app_has_a_site_on_its_pools_socket(local):
             "socket": "/run/kechi/main.sock",
         },
         {"name": "motd", "hosts": ["motd.example"], "socket": "/run/kechi/main.sock"},
+        {"name": "notes", "hosts": ["notes.example"], "socket": "/run/kechi/main/notes.sock"},
+        {"name": "team", "hosts": ["team.example"], "socket": "/run/kechi/main/team.sock"},
         {"name": "clock", "hosts": ["clock.example"], "socket": "/run/kechi/clock.sock"},
     ]
 
 
 def test_the_plan_fills_defaults_and_names_every_file_a_generation_is_made_of(local):
-    del local[0]["workers"]
     plan = pool_plan(local, str(LOCAL), ["gunicorn"])
-    assert plan["pools"][0]["max_requests"] == 500
-    assert "workers" not in plan["pools"][0]["document"]["pool"], "the server knows what suits"
+    assert plan["pools"][0]["document"]["pool"] == {
+        "name": "main",
+        "max_requests": 500,
+        "preload": ["django.core.handlers.wsgi", "django.db.backends.sqlite3.base"],
+    }, "the server itself knows how many workers suit"
     assert plan["packages"] == ["python3-venv", "nodejs"]
     assert [tree["destination"] for tree in plan["trees"]] == [
         "/srv/www/blog",
         "/srv/www/motd",
+        "/srv/www/notes",
+        "/srv/www/team",
         "/srv/www/clock",
     ]
     (virtualenv,) = plan["virtualenvs"]
     assert virtualenv == {
         "path": "/srv/kechi/main/venv",
         "requirements": ["gunicorn"],
-        "files": ["/srv/www/blog/current/requirements.txt"],
+        "files": [
+            "/srv/www/blog/current/requirements.txt",
+            "/srv/www/notes/current/requirements.txt",
+            "/srv/www/team/current/requirements.txt",
+        ],
     }
     assert plan["states"][0]["generation_paths"] == [
         "/etc/kechi/env",
@@ -162,40 +191,35 @@ def test_the_plan_fills_defaults_and_names_every_file_a_generation_is_made_of(lo
         "/usr/local/lib/kechi/current",
         "/srv/www/blog/current",
         "/srv/www/motd/current",
+        "/srv/www/notes/current",
+        "/srv/www/team/current",
     ]
 
 
-@pytest.fixture
-def isolated(local):
-    local[0]["apps"][1].update(isolation="process", idle_seconds=60)
-    return local
-
-
-def test_an_isolated_app_has_a_socket_of_its_own_that_its_site_and_its_pool_know(isolated):
-    assert [site["socket"] for site in pools.sites(isolated)] == [
-        "/run/kechi/main.sock",
-        "/run/kechi/main/motd.sock",
-        "/run/kechi/clock.sock",
-    ]
-    plan = pool_plan(isolated, str(LOCAL), [])
-    (unit,) = plan["pools"][0]["sockets"]
-    assert unit == {
-        "unit": "kechi@main.motd.socket",
-        "path": "/run/kechi/main/motd.sock",
+def test_an_isolated_apps_socket_is_a_unit_that_its_pool_is_started_with(local):
+    plan = pool_plan(local, str(LOCAL), [])
+    notes, _team = plan["pools"][0]["sockets"]
+    assert notes == {
+        "unit": "kechi@main.notes.socket",
+        "path": "/run/kechi/main/notes.sock",
         "pool": "main",
-        "app": "motd",
+        "app": "notes",
     }
-    assert plan["states"][0]["sockets"] == ["kechi@main.motd.socket"]
-    assert "/etc/systemd/system/kechi@main.motd.socket" in [file["path"] for file in plan["files"]]
+    units = ["kechi@main.notes.socket", "kechi@main.team.socket"]
+    assert plan["states"][0]["sockets"] == units
+    written = [file["path"] for file in plan["files"]]
+    assert [f"/etc/systemd/system/{unit}" for unit in units] == [
+        path for path in written if path.endswith(".socket")
+    ]
     assert plan["states"][1]["sockets"] == []
 
 
-def test_an_isolated_app_with_its_pools_name_is_refused(isolated):
-    isolated[0]["apps"][1]["name"] = "main"
-    (sentence,) = problems_of(isolated)
-    assert sentence.startswith('vhost_app_pools[0].apps[1].name: "main" is the pool\'s name, too')
-    isolated[0]["apps"][1].update(isolation="shared", idle_seconds=None)
-    assert problems_of(isolated) == []
+def test_an_isolated_app_with_its_pools_name_is_refused(local):
+    local[0]["apps"][2]["name"] = "main"
+    (sentence,) = problems_of(local)
+    assert sentence.startswith('vhost_app_pools[0].apps[2].name: "main" is the pool\'s name, too')
+    del local[0]["apps"][2]["isolation"]
+    assert problems_of(local) == []
 
 
 @pytest.mark.parametrize(
