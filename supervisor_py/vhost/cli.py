@@ -7,12 +7,25 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from .. import handoff
 from ..sdnotify import OURS_ALONE, Notifier
-from . import callbacks, check, directory, environment, errors, loader, pool, recipe, sizing
+from . import (
+    callbacks,
+    check,
+    directory,
+    environment,
+    errors,
+    listening,
+    loader,
+    pool,
+    preload,
+    recipe,
+    sizing,
+)
 from .dispatcher import Dispatcher
-from .loader import LoadedApp, LoadError
+from .listening import Listening
 
 BOOT = "SERVER_STARTER_BOOT"  # "1" where no older generation would go on serving
 
@@ -21,7 +34,14 @@ class UsageError(ValueError):
     """There is nothing to listen on, or too much."""
 
 
+class RefusedError(RuntimeError):
+    """A group can't serve; the message is its own."""
+
+
 CAN_NOT_SERVE = (
+    RefusedError,
+    listening.ListenError,
+    preload.PreloadError,
     pool.PoolError,
     loader.LoadError,
     directory.DirectoryError,
@@ -46,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         settings = pool.read(options.pool)
-        settings = replace(settings, shared=sizing.sized(settings.shared))
+        settings = _sized(settings)
         if options.check:
             _prepare(settings.memory)
             from . import server  # noqa: F401, PLC0415  # what it costs is no app's
@@ -62,8 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(settings: pool.Pool, bind: Sequence[str], tell: Callable[[str], None]) -> None:
-    descriptors = [socket.fd for socket in handoff.inherited(os.environ, os.getpid())]
-    if bool(descriptors) == bool(bind):
+    inherited = [listening.look_at(one.fd) for one in handoff.inherited(os.environ, os.getpid())]
+    if bool(inherited) == bool(bind):
         raise UsageError(
             "--bind is for a server without inherited sockets, and there are some"
             if bind
@@ -74,27 +94,76 @@ def _serve(settings: pool.Pool, bind: Sequence[str], tell: Callable[[str], None]
         os.environ.pop(name, None)
     at_boot = os.environ.pop(BOOT, "") == "1"
     lack = _prepare(settings.memory)
-    from . import server  # noqa: PLC0415  # loaded after that, as all that the workers share
+    preload.load(settings)
 
-    def refused(error: LoadError) -> None:
-        if not at_boot:
-            raise error
-        sys.stderr.write(f"vhost_server: {error}\n")
+    def tell_all(state: str) -> None:
+        # What is missing is no reason to fail, and told after those.
+        if lack and state.startswith("READY=1"):
+            sys.stderr.write(f"vhost_server: {lack}\n")
+        tell(state)
 
-    apps = loader.load(settings, loader.Loading(refused))
-    if lack:
-        sys.stderr.write(f"vhost_server: {lack}\n")
-    names = {app.context.name for app in apps}
-    missing = [app for app in settings.apps if app.name not in names]
-    status = _status(settings, apps, missing)
-    server.serve(
-        settings,
-        Dispatcher(apps, missing),
-        server.Listen(descriptors, bind),
-        ready=lambda: tell(f"READY=1\nSTATUS={status}"),
-        tell=lambda text: tell(f"STATUS={status}; {text}"),
-        at_boot=at_boot,
+    if any(app.own is not None for app in settings.apps):
+        _serve_groups(settings, inherited, bind, at_boot=at_boot, tell=tell_all)
+    else:
+        _serve_one_group(settings, inherited, bind, at_boot=at_boot, tell=tell_all)
+
+
+def _serve_one_group(
+    settings: pool.Pool,
+    inherited: Sequence[Listening],
+    bind: Sequence[str],
+    *,
+    at_boot: bool,
+    tell: Callable[[str], None],
+) -> None:
+    """Serve apps that all share one interpreter: this one."""
+    from . import member, server  # noqa: PLC0415  # loaded with gc off, as all that is shared
+    from .arbiter import Terms  # noqa: PLC0415
+
+    descriptors = tuple(one.descriptor for one in inherited)
+    group = member.Member("", settings, settings.apps, settings.shared, descriptors)
+    member.name_process(group.name)
+    apps, missing = member.load(group, strict=not at_boot)
+    status = f"STATUS={member.status(group, apps)}{member.without(app.name for app in missing)}"
+    terms = Terms(
+        settings.shared,
+        settle=partial(recipe.settle, settings.memory),
+        ready=lambda: tell(f"READY=1\n{status}"),
+        tell=lambda text: tell(f"{status}; {text}"),
     )
+    listen = server.Listen(descriptors, bind)
+    server.serve(Dispatcher(apps, missing), listen, terms, all_must_start=not at_boot)
+
+
+def _serve_groups(
+    settings: pool.Pool,
+    inherited: Sequence[Listening],
+    bind: Sequence[str],
+    *,
+    at_boot: bool,
+    tell: Callable[[str], None],
+) -> None:
+    """Serve apps of which some are isolated: this process is the parent of all groups.
+
+    Raises LoadError for the app that refuses the start, ListenError without its socket.
+    """
+    from . import member, parent  # noqa: PLC0415  # loaded with gc off, as all that is shared
+
+    with listening.bound(bind) as made:
+        members = member.groups_of(settings, listening.assign(settings, [*inherited, *made]))
+        member.name_process("parent")
+        recipe.settle(settings.memory)
+        reason = parent.Parent(members, at_boot=at_boot, tell=tell).run()
+    if reason:
+        raise RefusedError(reason)
+    sys.exit(0)
+
+
+def _sized(settings: pool.Pool) -> pool.Pool:
+    apps = tuple(
+        app if app.own is None else replace(app, own=sizing.sized(app.own)) for app in settings.apps
+    )
+    return replace(settings, shared=sizing.sized(settings.shared), apps=apps)
 
 
 def _prepare(steps: pool.Memory) -> str:
@@ -111,13 +180,6 @@ def _prepare(steps: pool.Memory) -> str:
         # What an app prints at load must not be in every worker's buffer, nor wait in there.
         sys.stdout.reconfigure(line_buffering=True)
     return lack
-
-
-def _status(settings: pool.Pool, apps: Sequence[LoadedApp], missing: Sequence[pool.App]) -> str:
-    served = ", ".join(app.context.name for app in apps) or "no app"
-    size = f"{settings.shared.count} workers of {settings.shared.threads} threads"
-    without = ", ".join(app.name for app in missing)
-    return f"serves {served}: {size}" + (f"; can't load {without}" if missing else "")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -59,15 +59,19 @@ class Loading:
     """What is asked of a load.
 
     `refused` takes each app that can't be served: it raises, or goes on without. `around` is
-    entered while an app is loaded.
+    entered while an app is loaded. `names` are the apps to load: the others of the pool live in
+    other processes, and have the virtualenv in common with these.
     """
 
     refused: Callable[[LoadError], None]
     around: Callable[[App], AbstractContextManager[None]] = lambda _: nullcontext()
+    names: frozenset[str] | None = None  # None: all
 
 
 def load(pool: Pool, loading: Loading) -> list[LoadedApp]:
-    """Import every app of a pool, and return those that can be served."""
+    """Import the apps of a pool into this interpreter, and return those that can be served."""
+    names = loading.names
+    chosen = [app for app in pool.apps if names is None or app.name in names]
     contexts: dict[str, AppContext] = {}
     loaded: dict[str, LoadedApp] = {}
 
@@ -75,7 +79,7 @@ def load(pool: Pool, loading: Loading) -> list[LoadedApp]:
         error.where = pool.where(error.app, error.key)
         loading.refused(error)
 
-    for app in pool.apps:
+    for app in chosen:
         try:
             contexts[app.name] = _context(app)
         except LoadError as error:
@@ -92,9 +96,11 @@ def load(pool: Pool, loading: Loading) -> list[LoadedApp]:
         finder.forget(contexts[error.app])
         refuse(error)
 
-    clashing = versions.clashes({n: list(versions.needs(c.root)) for n, c in contexts.items()})
+    clashing = versions.clashes(
+        {app.name: list(versions.needs(Path(os.path.realpath(app.directory)))) for app in pool.apps}
+    )
     try:
-        for app in pool.apps:
+        for app in chosen:
             if app.name not in contexts:
                 continue
             if app.name in clashing:

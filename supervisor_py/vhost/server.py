@@ -1,18 +1,17 @@
-"""gunicorn's settings for a pool, and its start."""
+"""gunicorn's settings for a group of apps, and its start."""
 
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 from gunicorn.app.base import BaseApplication
 
-from . import recipe
 from .arbiter import Arbiter, Terms
 from .dispatcher import Dispatcher
 from .loader import WSGIApplication
-from .pool import Pool
+from .pool import Workers
 from .worker import DRAIN_SECONDS, Worker
 
 KEEPALIVE_SECONDS = 2
@@ -30,21 +29,26 @@ class Listen:
     """
 
     descriptors: Sequence[int]
-    bind: Sequence[str]
+    bind: Sequence[str] = ()
 
 
 class Application(BaseApplication):  # type: ignore[misc]
-    """A pool's WSGI callable with gunicorn's settings for it."""
+    """The WSGI callable of a group of apps, with gunicorn's settings for it.
+
+    `dispatcher` is there by the time that a worker starts.
+    """
+
+    dispatcher: Dispatcher
 
     def __init__(
-        self, pool: Pool, dispatcher: Dispatcher, bind: Sequence[str], *, at_boot: bool
+        self, workers: Workers, bind: Sequence[str] = (), *, all_must_start: bool = False
     ) -> None:
-        self._dispatcher = dispatcher
-        self._all_must_start = not at_boot
+        """`all_must_start`: a worker in which an app can't be started ends."""
+        self._all_must_start = all_must_start
         self._settings = {
             "bind": list(bind),
-            "workers": pool.shared.count,
-            "threads": pool.shared.threads,
+            "workers": workers.count,
+            "threads": workers.threads,
             "worker_class": Worker,
             "worker_connections": CONNECTIONS,
             "worker_tmp_dir": MEMORY_FILES if Path(MEMORY_FILES).is_dir() else None,
@@ -67,40 +71,34 @@ class Application(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> WSGIApplication:
         """Return the callable that has been loaded before."""
-        return self._dispatcher
+        return self.dispatcher
 
-    def has_served(self) -> None:
-        """Take note: from now on a worker without one of the apps is better than none."""
-        self._all_must_start = False
+    def let_start(self, *, all_must: bool) -> None:
+        """Say whether a worker without one of the apps is better than none."""
+        self._all_must_start = all_must
 
     def _startup(self, _worker: Worker) -> None:
-        if not self._dispatcher.startup() and self._all_must_start:
+        if not self.dispatcher.startup() and self._all_must_start:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
     def _shutdown(self, _arbiter: Arbiter, _worker: Worker) -> None:
-        self._dispatcher.shutdown()
+        self.dispatcher.shutdown()
 
 
-def serve(  # noqa: PLR0913  # each is a thing of its own
-    pool: Pool,
-    dispatcher: Dispatcher,
-    listen: Listen,
-    *,
-    ready: Callable[[], None],
-    tell: Callable[[str], None],
-    at_boot: bool,
-) -> None:
+def serve(
+    dispatcher: Dispatcher, listen: Listen, terms: Terms, *, all_must_start: bool
+) -> NoReturn:
     """Serve until SIGTERM, then finish what runs; leaves by SystemExit.
 
-    `ready` is called once, when every worker serves, `tell` with a line about each worker that has
-    been replaced. An app that can't be started in its workers fails the generation, but
-    `at_boot`.
+    `all_must_start`: an app that can't be started in its workers fails the generation, until that
+    serves.
     """
-    application = Application(pool, dispatcher, listen.bind, at_boot=at_boot)
+    application = Application(terms.workers, listen.bind, all_must_start=all_must_start)
+    application.dispatcher = dispatcher
 
-    def serves() -> None:
-        application.has_served()
-        ready()
+    def ready() -> None:
+        application.let_start(all_must=False)
+        terms.ready()
 
-    settle = partial(recipe.settle, pool.memory)
-    Arbiter(application, listen.descriptors, Terms(pool.shared, settle, serves, tell)).run()
+    Arbiter(application, listen.descriptors, replace(terms, ready=ready)).run()
+    sys.exit(0)
