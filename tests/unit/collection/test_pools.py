@@ -80,8 +80,9 @@ def test_import_roots_reach_the_pool_file(local):
     assert sentence.startswith('vhost_app_pools[0].apps[0].import_roots: "/lib" is not a path')
 
 
-def test_what_the_inventory_says_of_a_pool_is_what_its_file_says(local):
-    local[0].update(workers=3, max_private_mb=50, memory={"freeze": False})
+@pytest.mark.parametrize("memory", [{}, {"memory": {"freeze": False}}])
+def test_what_the_inventory_says_of_a_pool_is_what_its_file_says(local, memory):
+    local[0].update(workers=3, max_private_mb=50, **memory)
     local[0]["apps"][2].update(threads=2, max_age_seconds=60, warm_up=["/", '/ü?a="b"'])
     environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters["to_json"] = json.dumps
@@ -91,7 +92,7 @@ def test_what_the_inventory_says_of_a_pool_is_what_its_file_says(local):
         "pool": document["pool"],
         "apps": [{key: value for key, value in app.items() if value} for app in document["apps"]],
     }
-    assert document["pool"]["memory"] == {"freeze": False}
+    assert document["pool"].get("memory") == memory.get("memory")
     assert document["apps"][2]["max_age_seconds"] == 60
 
 
