@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 STDOUT, STDERR = 1, 2
 _MOST_PENDING = 256 * 1024  # bytes kept for a log that does not take them now
+_OUR_MORE = 16 * 1024  # and these of our own lines, whatever a child floods it with
 _TAIL = 4096  # bytes of a generation's last words
 _TAIL_LINES = 20
 _CHUNK = 65536  # bytes: a pipe's capacity
@@ -125,12 +126,15 @@ class Output:
 
     def say(self, text: str) -> None:
         """Write a line of ours."""
-        self.write(f"{text}\n".encode("utf-8", "surrogateescape"))
+        line = f"{text}\n".encode("utf-8", "surrogateescape")
+        self._take(line, _MOST_PENDING + _OUR_MORE)
 
     def write(self, data: bytes) -> None:
         """Write whole lines, now or as soon as they can be; what exceeds the limit is dropped."""
-        room = _MOST_PENDING - len(self._pending)
-        if len(data) > room:
+        self._take(data, _MOST_PENDING)
+
+    def _take(self, data: bytes, most: int) -> None:
+        if len(data) > most - len(self._pending):
             self._lose(len(data), _UNREAD)
         else:
             if self._lost and self._why == _UNREAD:  # it is missing here, between old and new

@@ -43,7 +43,7 @@ class Held(Record):
     def by_whom(self) -> str:
         """Return ` (pid 12: command)` of one of the others, or nothing when none can be seen."""
         for pid in self.others:
-            command = _command(pid).replace(b"\0", b" ").decode("utf-8", "replace").strip()
+            command = _in_a_line(_command(pid))
             return f" (pid {pid}: {command[:_LONGEST_COMMAND]})" if command else f" (pid {pid})"
         return ""
 
@@ -239,6 +239,12 @@ def _lines(table: str) -> list[bytes]:
             return file.read().split(b"\n")[1:-1]
     except OSError:
         return []
+
+
+def _in_a_line(command: bytes) -> str:
+    """Return a command's words for a message, whatever they hold."""
+    text = " ".join(command.replace(b"\0", b" ").decode("utf-8", "replace").split())
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _command(pid: int) -> bytes:

@@ -541,13 +541,15 @@ class Results:
         self._directory = directory
         self._pool = ThreadPoolExecutor(AT_ONCE)
         self._running: dict[tuple[str, str], Future[Notes]] = {}
+        self._runs = 0
         for case in chosen:
             self._begin(case)
 
     def _begin(self, case: Case) -> None:
         for contender in (PERL, OURS):
             if (case.id, contender.name) not in self._running:
-                directory = self._directory / f"{len(self._running):04}"
+                self._runs += 1
+                directory = self._directory / f"{self._runs:04}"
                 run = Run(contender, case, directory)
                 self._running[case.id, contender.name] = self._pool.submit(run.run)
 
@@ -556,6 +558,12 @@ class Results:
         self._begin(case)
         perl, ours = (self._running[case.id, one.name].result() for one in (PERL, OURS))
         return perl, ours
+
+    def anew(self, case: Case) -> tuple[Notes, Notes]:
+        """Run both once more, and return what they did then."""
+        for contender in (PERL, OURS):
+            del self._running[case.id, contender.name]
+        return self.of(case)
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)

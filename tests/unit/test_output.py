@@ -193,6 +193,23 @@ def test_what_is_too_much_is_counted_and_said_where_it_is_missing(stderr: Stderr
     assert rest.count("were lost") == 1
 
 
+def test_our_own_lines_are_kept_where_a_child_has_filled_all_room(stderr: Stderr) -> None:
+    out = stderr.output()
+    for _ in range(1000):
+        out.write(LINE)
+    for _ in range(1024):
+        out.write(b"\n")
+    for number in range(100):
+        out.say(f"we say {number}")
+    ours = "".join(f"we say {number}\n" for number in range(100))
+    assert stderr.read().decode().endswith(f"it was not read\n{ours}")
+    for _ in range(1000):
+        out.write(LINE)
+    for _ in range(100):
+        out.say("x" * 1000)
+    assert len(out.unwritten()[0]) < (256 + 16) * 1024, "they have a limit, too"
+
+
 def test_a_loss_is_said_even_if_nothing_follows(stderr: Stderr) -> None:
     out = stderr.output()
     out.write(LINE * 500)

@@ -254,7 +254,7 @@ def test_a_slow_log_command_gets_the_last_lines_too(server: Server) -> None:
     assert server.wait() == 0
     text = out.read_text()
     assert text.endswith("exiting\n")
-    assert _flood(text) == 3000 * FLOOD_LINE
+    assert 0 <= _flood(text) - 3000 * FLOOD_LINE < FLOOD_LINE, "and its last words may be lost too"
 
 
 def test_whoever_does_not_read_our_stderr_holds_nobody_up(server: Server) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import signal
 import socket
 import subprocess
@@ -339,7 +340,7 @@ def test_a_pid_in_an_old_status_file_says_nothing_of_a_process_that_is_younger(
 ) -> None:
     server.status_file.write_text("1:1\n")
     listens = (
-        "import socket, time\n"
+        "# \x1b[1m\nimport socket, time\n"
         "one = socket.socket(socket.AF_UNIX)\n"
         f"one.bind({str(server.path)!r})\n"
         "one.listen()\n"
@@ -356,7 +357,9 @@ def test_a_pid_in_an_old_status_file_says_nothing_of_a_process_that_is_younger(
         os.utime(server.status_file, (old, old))
         refused = server.client(*options, "--", "sleep", "60")
         assert refused.returncode == 98
-        assert f"another server listens there (pid {process.pid}: " in refused.stderr
+        said = re.search(rf"there \(pid {process.pid}: (.*)\)\n", refused.stderr)
+        assert said, "in one line, whatever its command"
+        assert "-c # ?[1m import socket" in said[1], "and without control characters"
         assert process.poll() is None
     finally:
         _end(process)
