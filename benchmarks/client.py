@@ -106,3 +106,12 @@ def visit(
     if errors:
         raise errors[0]
     return took
+
+
+def accepting(sockets: Mapping[str, Path]) -> bool:
+    """Tell whether somebody listens on all of them."""
+    for path in set(sockets.values()):
+        with socket.socket(socket.AF_UNIX) as connection:
+            if connection.connect_ex(str(path)) != 0:
+                return False
+    return True

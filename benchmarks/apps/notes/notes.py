@@ -44,7 +44,7 @@ def find():
     """Search all notes."""
     words = request.query.getunicode("words", "")
     query = (
-        "select note.id, title, snippet(words, 1, '<b>', '</b>', '…', 8) as part from words"
+        "select note.id, note.title, snippet(words, 1, '<b>', '</b>', '…', 8) as part from words"
         " join note on note.id = words.rowid where words match ? order by rank limit 10"
     )
     quoted = '"{}"'.format(words.replace('"', '""'))
