@@ -12,7 +12,8 @@ from gunicorn.config import Config
 from gunicorn.workers.gthread import TConn
 
 from supervisor_py.vhost import worker as module
-from supervisor_py.vhost.worker import Worker
+from supervisor_py.vhost.recycling import Limits
+from supervisor_py.vhost.worker import ASLEEP, Worker
 
 
 @pytest.fixture
@@ -82,3 +83,95 @@ def test_requests_that_do_not_end_are_given_up_in_time_and_told(
     worker.alive = False
     worker.run()
     assert said == ["gave up on 2 request(s), still running after 0 s"]
+
+
+class Clock:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def look_again(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker.poller, "select", lambda timeout: [])
+    worker.wait_for_and_dispatch_events(0)
+
+
+def test_a_worker_falls_asleep_when_nobody_is_connected_for_long_enough(
+    worker: Worker, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker.idle_seconds = 60
+    look_again(worker, monkeypatch)
+    clock.now += 59.9
+    look_again(worker, monkeypatch)
+    assert worker.alive
+    assert worker.idle_since == 1000.0
+    clock.now += 0.1
+    look_again(worker, monkeypatch)
+    assert not worker.alive
+
+
+def test_a_worker_with_a_connection_open_stays_awake_and_begins_anew_when_it_has_gone(
+    worker: Worker, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker.idle_seconds = 60
+    look_again(worker, monkeypatch)
+    clock.now += 59.9
+    worker.nr_conns = 1
+    for _ in range(3):
+        look_again(worker, monkeypatch)
+        clock.now += 100
+    assert worker.idle_since == 0.0
+    worker.nr_conns = 0
+    look_again(worker, monkeypatch)
+    clock.now += 59.9
+    look_again(worker, monkeypatch)
+    assert worker.alive
+
+
+def test_a_worker_that_may_not_sleep_stays(
+    worker: Worker, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_again(worker, monkeypatch)
+    clock.now += 1_000_000
+    look_again(worker, monkeypatch)
+    worker._handle_ttou(0, None)
+    assert worker.alive
+
+
+@pytest.mark.parametrize(("connections", "stays"), [(0, False), (1, True)])
+def test_a_worker_that_is_asked_to_sleep_does_only_when_nobody_is_connected(
+    worker: Worker, connections: int, stays: bool
+) -> None:
+    worker.idle_seconds = 60
+    worker.method_queue.init()
+    worker.nr_conns = connections
+    worker._handle_ttou(0, None)
+    assert worker.alive == stays
+
+
+def test_a_worker_that_sleeps_says_so_by_its_exit_status(worker: Worker) -> None:
+    worker.idle_seconds = 60
+    worker.tpool.shutdown = lambda wait: None
+    worker.method_queue.init()
+    worker._handle_ttou(0, None)
+    with pytest.raises(SystemExit) as ended:
+        worker.run()
+    assert ended.value.code == ASLEEP
+
+
+def test_the_arbiter_is_called_once_when_the_requests_are_served(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[int] = []
+    monkeypatch.setattr(worker, "_call_arbiter", lambda: called.append(worker.requests))
+    worker.limits = Limits(requests=3)
+    for served in (1, 2, 4, 5):
+        worker.nr = served
+        worker._count()
+    assert called == [4]
+    assert worker.requests == 5
