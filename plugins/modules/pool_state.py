@@ -36,10 +36,11 @@ options:
         default: []
       check:
         description:
-          - A command that must succeed before a running super-daemon is replaced, which a new
-            generation that fails could not undo.
+          - A command that must succeed before a running super-daemon is replaced. After that, there
+            is no older generation that would go on if the new one failed.
         type: list
         elements: str
+        default: []
       unit_paths:
         description: A change in these needs a new super-daemon.
         type: list
@@ -208,9 +209,7 @@ class Pools:
         elif step == "enable":
             self._systemctl(name, "enable", service, socket, *pool["sockets"])
         elif step == "check":
-            if pool["check"]:
-                self._run(name, *AS_ITS_USER, f"--reuid=kechi-{name}", f"--regid=kechi-{name}",
-                          *pool["check"])  # fmt: skip
+            self._check(name, pool["check"])
         elif step == "reload":
             self._systemctl(name, "reload", service)
         elif step == "upgrade":
@@ -227,6 +226,17 @@ class Pools:
             self._systemctl(name, "restart", "--no-block", service)
             self._wait_until_up(name, service)
             self._refuse_missing_apps(name)
+
+    def _check(self, name: str, command: list[str]) -> None:
+        """Refuse, before anything is stopped, what could not be started again."""
+        if not command:
+            return
+        user = (f"--reuid=kechi-{name}", f"--regid=kechi-{name}")
+        rc, out, err = self.module.run_command([*AS_ITS_USER, *user, *command])
+        if rc:
+            self.module.fail_json(
+                msg=f"pool {name}: it would not start again, so it goes on as it is:\n{out}{err}"
+            )
 
     def _wait_until_up(self, name: str, service: str) -> None:
         """Wait for the start's end, or for its first failure: systemd itself would go on trying."""
@@ -249,7 +259,7 @@ class Pools:
         for generation in json.loads(out)["generations"]:
             _, found, missing = (generation["status"] or "").partition(MISSING)
             if found:
-                self._fail(name, f"its first generation can't load {missing}")
+                self._fail(name, f"its first generation can't load {missing.partition(';')[0]}")
 
     @staticmethod
     def _made_of(name: str, kind: str) -> None:
@@ -286,7 +296,7 @@ def main() -> None:
                 "options": {
                     "name": {"type": "str", "required": True},
                     "sockets": {"type": "list", "elements": "str", "default": []},
-                    "check": {"type": "list", "elements": "str"},
+                    "check": {"type": "list", "elements": "str", "default": []},
                     "unit_paths": {"type": "list", "elements": "path", "required": True},
                     "daemon_paths": {"type": "list", "elements": "path", "required": True},
                     "generation_paths": {"type": "list", "elements": "path", "required": True},
