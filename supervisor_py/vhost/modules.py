@@ -29,11 +29,20 @@ from typing import NoReturn
 from . import context
 from .context import AppContext
 
-WAY_OUT = "rename it, or move the app to another pool"
+APART = 'give the app an interpreter of its own (isolation = "process")'
+WAY_OUT = f"rename it, or {APART}"
+NO_WAY_OUT = "rename it: the server has loaded that one before the apps, itself or by pool.preload"
 
 
 class ClashError(ImportError):
-    """An app's own module can't be kept apart from what its neighbours use."""
+    """An app's own module can't be kept apart from what its neighbours use.
+
+    `isolate`: it could, in an interpreter of the app's own.
+    """
+
+    def __init__(self, sentence: str, name: str | None = None, *, isolate: bool = False) -> None:
+        super().__init__(sentence, name=name)
+        self.isolate = isolate
 
 
 class ModuleKey(str):
@@ -140,6 +149,7 @@ class AppFinder(MetaPathFinder):
 
     def __init__(self, apps: Sequence[AppContext]) -> None:
         self._apps = apps
+        self._there = {name.partition(".")[0] for name in sys.modules}  # before any app
         # The server's own search path. A relative entry would be another one in each directory.
         self._shared = [entry for entry in sys.path if os.path.isabs(entry)]
         self._hidden = {app: frozenset(_hidden_in(app.import_roots)) for app in apps}
@@ -204,11 +214,11 @@ class AppFinder(MetaPathFinder):
             shared = [entry for entry in search if not self._is_own(app, entry)]
             spec = PathFinder.find_spec(fullname, shared, target)
         if self._loading is None and (clash := self._clash_with_shared(fullname, spec)):
-            raise ClashError(clash[1], name=fullname)
+            raise clash[1]
         return spec
 
-    def clashes(self) -> Iterator[tuple[AppContext, str]]:
-        """Yield each app that clashes with what is loaded for all, with the sentence about it."""
+    def clashes(self) -> Iterator[tuple[AppContext, ClashError]]:
+        """Yield each app that clashes with what is loaded for all, with the error that says it."""
         own = {id(m): n for n, m in sys.modules.items() if isinstance(n, ModuleKey)}
         for name, module in list(sys.modules.items()):
             if isinstance(name, ModuleKey):
@@ -218,14 +228,16 @@ class AppFinder(MetaPathFinder):
                 clash = self._clash_with_shared(name, spec)
                 if clash:
                     yield clash
-            for value in list(vars(module).values()) if isinstance(module, ModuleType) else ():
-                key = own.get(id(value)) if isinstance(value, ModuleType) else None
+            if len(self._apps) == 1:
+                continue  # nobody else is there to see it
+            for value in list(vars(module).values()) if _is_module(module) else ():
+                key = own.get(id(value)) if _is_module(value) else None
                 if isinstance(key, ModuleKey):
-                    yield (
-                        key.app,
+                    sentence = (
                         f"the library {name} has imported the app {key.app.name}'s own module"
-                        f' "{key}" ({_place_of(value)}), and would show it to all apps; {WAY_OUT}',
+                        f' "{key}" ({_place_of(value)}), and would show it to all apps; {WAY_OUT}'
                     )
+                    yield key.app, ClashError(sentence, name, isolate=True)
 
     def forget(self, app: AppContext) -> None:
         """Take an app's own modules away."""
@@ -285,11 +297,14 @@ class AppFinder(MetaPathFinder):
         loader = spec.loader
         made: _SourceLoader | _BytecodeLoader | _NamespaceLoader
         if isinstance(loader, ExtensionFileLoader):
+            if len(self._apps) == 1:
+                return spec
             self._refuse(
                 f'the app {app.name} has a C extension module of its own, "{spec.name}" at'
                 f" {spec.origin}, and an interpreter has those for all apps: install it into the"
-                " virtualenv, or move the app to another pool",
+                f" virtualenv, or {APART}",
                 spec.name,
+                isolate=True,
             )
         if loader is None:
             made = self._namespace(spec, app)
@@ -317,8 +332,8 @@ class AppFinder(MetaPathFinder):
                 name,
             )
 
-    def _refuse(self, sentence: str, name: str) -> NoReturn:
-        refusal = ClashError(sentence, name=name)
+    def _refuse(self, sentence: str, name: str, *, isolate: bool = False) -> NoReturn:
+        refusal = ClashError(sentence, name, isolate=isolate)
         self._refused.append(refusal)
         raise refusal
 
@@ -335,8 +350,8 @@ class AppFinder(MetaPathFinder):
 
     def _clash_with_shared(
         self, name: str, spec: ModuleSpec | None
-    ) -> tuple[AppContext, str] | None:
-        """Return the app that hides a shared module by one of its own, and the sentence."""
+    ) -> tuple[AppContext, ClashError] | None:
+        """Return the app that hides a shared module by one of its own, and the error."""
         if spec is None or name in sys.stdlib_module_names or name == "__main__":
             return None
         here = next(iter(_places(spec)), None)
@@ -346,9 +361,13 @@ class AppFinder(MetaPathFinder):
                 continue
             (place,) = _places(offered)
             if place != here:
-                return app, (
+                isolate = name not in self._there
+                return app, ClashError(
                     f'the module "{name}" clashes: the virtualenv has it at {_shown(spec)}, for all'
-                    f" apps, and the app {app.name} has another at {_shown(offered)}; {WAY_OUT}"
+                    f" apps, and the app {app.name} has another at {_shown(offered)};"
+                    f" {WAY_OUT if isolate else NO_WAY_OUT}",
+                    name,
+                    isolate=isolate,
                 )
         return None
 
@@ -361,6 +380,11 @@ def _hidden_in(roots: Iterable[str]) -> Iterator[str]:
             is_package = name in names and os.path.isfile(f"{root}/{name}/__init__.py")
             if is_package or f"{name}.py" in names:
                 yield name
+
+
+def _is_module(value: object) -> bool:
+    """Tell a module from a lazy object, which isinstance() would make look for its settings."""
+    return issubclass(type(value), ModuleType)
 
 
 def _places(spec: ModuleSpec) -> list[str]:

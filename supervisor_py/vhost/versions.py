@@ -53,8 +53,8 @@ def clashes(apps: Mapping[str, Sequence[Need]]) -> dict[str, str]:
                 found.setdefault(
                     app,
                     f"it needs {need.text} ({need.where}), and the virtualenv has {need.installed},"
-                    f" which the app {other} needs ({others.text}, {others.where}): an interpreter"
-                    " can hold one version; move one of them to another pool",
+                    f" which the app {other} needs ({others.text}, {others.where}): a pool has"
+                    " one virtualenv, for isolated apps, too; move one of them to another pool",
                 )
     return found
 

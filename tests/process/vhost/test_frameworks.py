@@ -104,8 +104,8 @@ def test_two_django_projects_are_refused_with_the_way_out(tmp_path: Path, socket
     said = refusal(write_pool(tmp_path, {"shop": "django", "blog": "django"}), sockets)
     assert (
         "the app blog can't be loaded: it is a Django project (project.settings), as is the app"
-        " shop (project.settings), and an interpreter can hold one Django settings; move one of"
-        " them to another pool"
+        " shop (project.settings), and an interpreter can hold one Django settings; give the app an"
+        ' interpreter of its own (isolation = "process")'
     ) in said
 
 

@@ -108,7 +108,7 @@ def test_an_app_that_hides_a_library_of_its_neighbours_is_refused(
         'the app b can\'t be loaded: the module "flask" clashes: the virtualenv has it at' in said
     )
     assert f"the app b has another at {tmp_path}/b/flask.py" in said
-    assert "or move the app to another pool" in said
+    assert 'or give the app an interpreter of its own (isolation = "process")' in said
 
 
 def test_whichever_is_loaded_first_it_is_the_hiding_app_that_is_named(
@@ -149,7 +149,7 @@ def test_a_c_extension_of_an_apps_own_is_refused_though_the_app_could_do_without
     extension.touch()
     said = refusal(pool, sockets)
     assert f'C extension module of its own, "_fast" at {extension}' in said
-    assert "install it into the virtualenv, or move the app to another pool" in said
+    assert "install it into the virtualenv, or give the app an interpreter of its own" in said
 
 
 def test_two_apps_that_are_one_object_of_an_installed_package_are_refused(
@@ -172,6 +172,14 @@ def test_a_library_that_takes_in_an_apps_own_module_is_named(
     assert f'the library flask has imported the app a\'s own module "settings" ({tmp_path}' in said
 
 
+def test_a_lazy_object_in_a_library_is_left_alone(tmp_path: Path, sockets: Sockets) -> None:
+    source = "import django.conf, notes\n" + GOOD_APP  # settings, not configured
+    pool = pool_of(tmp_path, a=source, b=GOOD_APP)
+    write(tmp_path, {"a/notes.py": ""})
+    with running(pool, sockets):
+        assert get(sockets.path, "a.test").status == 200
+
+
 def test_two_apps_that_need_two_versions_are_refused(tmp_path: Path, sockets: Sockets) -> None:
     pool = pool_of(tmp_path, a=GOOD_APP, b=GOOD_APP, c=GOOD_APP)
     has = metadata.version("Jinja2")
@@ -187,7 +195,8 @@ def test_two_apps_that_need_two_versions_are_refused(tmp_path: Path, sockets: So
     assert (
         f"the app b can't be loaded: it needs Jinja2==2.0 ({tmp_path}/b/requirements.txt:1), and"
         f" the virtualenv has {has}, which the app a needs (jinja2>=2,"
-        f" {tmp_path}/a/requirements.txt:3): an interpreter can hold one version; move one"
+        f" {tmp_path}/a/requirements.txt:3): a pool has one virtualenv, for isolated apps, too;"
+        " move one"
     ) in said
     (tmp_path / "a" / "requirements.txt").unlink()
     with running(pool, sockets):

@@ -45,7 +45,8 @@ def test_only_a_need_that_a_neighbour_contradicts_is_a_clash() -> None:
     }
     assert versions.clashes(apps) == {
         "b": "it needs x==1 (r.txt:1), and the virtualenv has 2, which the app a needs (x>=2,"
-        " r.txt:1): an interpreter can hold one version; move one of them to another pool"
+        " r.txt:1): a pool has one virtualenv, for isolated apps, too; move one of them to another"
+        " pool"
     }
 
 
