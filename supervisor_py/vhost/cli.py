@@ -17,6 +17,7 @@ from . import (
     directory,
     environment,
     errors,
+    hygiene,
     listening,
     loader,
     pool,
@@ -176,6 +177,7 @@ def _prepare(steps: pool.Memory) -> str:
     environment.install()
     callbacks.install()
     errors.install()
+    hygiene.install()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What an app prints at load must not be in every worker's buffer, nor wait in there.
         sys.stdout.reconfigure(line_buffering=True)

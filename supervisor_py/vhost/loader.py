@@ -8,34 +8,36 @@ import inspect
 import logging
 import os
 import sys
-import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from . import context, directory, versions
+from . import context, directory, hygiene, tracebacks, versions
 from .context import AppContext
 from .hosts import Site
-from .modules import AppFinder, ClashError
+from .modules import APART, AppFinder, ClashError
 from .pool import WSGI, App, Pool
 
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-OUR_FILES = (os.path.dirname(__file__), os.path.dirname(importlib.__file__))
 SOURCE_LAYOUT = "src"  # an import root where there is one, as its packages would be installed
 
 
 class LoadError(RuntimeError):
     """An app can't be served; the message says which, why, and what to do.
 
-    `key` is the one of the pool file that it is about.
+    `key` is the one of the pool file that it is about. `isolate`: an interpreter of its own is the
+    way out.
     """
 
-    def __init__(self, app: str, reason: str, key: str = "name") -> None:
+    def __init__(
+        self, app: str, reason: object, key: str = "name", *, isolate: bool = False
+    ) -> None:
         super().__init__(f"the app {app} can't be loaded: {reason}")
         self.app = app
         self.key = key
+        self.isolate = isolate
         self.where = ""  # file:line of the pool file
 
     def __str__(self) -> str:
@@ -52,6 +54,7 @@ class LoadedApp:
     # In each worker, for an app that has to be started there: one that speaks ASGI.
     startup: Callable[[], None] | None = None
     shutdown: Callable[[], None] | None = None
+    remarks: tuple[str, ...] = ()  # for the log: what has been found of its load
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +63,14 @@ class Loading:
 
     `refused` takes each app that can't be served: it raises, or goes on without. `around` is
     entered while an app is loaded. `names` are the apps to load: the others of the pool live in
-    other processes, and have the virtualenv in common with these.
+    other processes, and have the virtualenv in common with these. `forks` is for a process that
+    workers are forked from afterwards.
     """
 
     refused: Callable[[LoadError], None]
     around: Callable[[App], AbstractContextManager[None]] = lambda _: nullcontext()
     names: frozenset[str] | None = None  # None: all
+    forks: bool = True
 
 
 def load(pool: Pool, loading: Loading) -> list[LoadedApp]:
@@ -110,7 +115,8 @@ def load(pool: Pool, loading: Loading) -> list[LoadedApp]:
             os.umask(umask)
             try:
                 with loading.around(app), django.loading(app.name):
-                    found = _load(app, contexts[app.name], finder)
+                    warm_up = app.warm_up if pool.memory.warm_up else ()
+                    found = _prepare(app, contexts[app.name], finder, warm_up, loading.forks)
                 refuse_same_object(found, loaded.values())
                 loaded[app.name] = found
                 found.context.umask = os.umask(umask)
@@ -121,10 +127,17 @@ def load(pool: Pool, loading: Loading) -> list[LoadedApp]:
         os.umask(umask)
         os.fchdir(start)
         os.close(start)
-    for name, sentence in {ctx.name: sentence for ctx, sentence in finder.clashes()}.items():
+    for name, clash in {ctx.name: clash for ctx, clash in finder.clashes()}.items():
         if name in loaded:
-            give_up(LoadError(name, sentence))
+            give_up(LoadError(name, clash, isolate=clash.isolate))
     return list(loaded.values())
+
+
+def report(apps: Iterable[LoadedApp], out: TextIO) -> None:
+    """Write down what has been found of the apps' loads, a line each."""
+    for app in apps:
+        for remark in app.remarks:
+            out.write(f"the app {app.context.name}: {remark}\n")
 
 
 def refuse_same_object(found: LoadedApp, earlier: Iterable[LoadedApp]) -> None:
@@ -134,7 +147,8 @@ def refuse_same_object(found: LoadedApp, earlier: Iterable[LoadedApp]) -> None:
             raise LoadError(
                 found.context.name,
                 f"its object is the app {other.context.name}'s, too, from a package of the"
-                " virtualenv, whose modules all apps share; move one of them to another pool",
+                f" virtualenv, whose modules all shared apps have in common; {APART}",
+                isolate=True,
             )
 
 
@@ -166,8 +180,8 @@ class _Django:
             raise LoadError(
                 app,
                 f"it is a Django project ({mine}), as is the app {self._owner} ({self._settings}),"
-                " and an interpreter can hold one Django settings; move one of them to another"
-                " pool",
+                f" and an interpreter can hold one Django settings; {APART}",
+                isolate=True,
             )
 
 
@@ -216,16 +230,28 @@ def _context(app: App) -> AppContext:
     )
 
 
-def _traceback(error: BaseException) -> str:
-    """Return the traceback without the frames of this server and of the import system."""
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith(("<frozen importlib", *OUR_FILES))
-    ]
-    told = traceback.TracebackException.from_exception(error)
-    told.stack = traceback.StackSummary.from_list(frames)
-    return "".join(told.format()).rstrip()
+def _prepare(
+    app: App, ctx: AppContext, finder: AppFinder, paths: Sequence[str], forks: bool
+) -> LoadedApp:
+    """Load an app, warm it up, and look at what it leaves to the workers."""
+    watch = hygiene.Watch()
+    found = _load(app, ctx, finder)
+    remarks = _warm_up(found, paths, forks) if paths else []
+    if forks:
+        remarks += [f"at load it has {what}" for what in watch.left()]
+    return replace(found, remarks=tuple(remarks))
+
+
+def _warm_up(found: LoadedApp, paths: Sequence[str], forks: bool) -> list[str]:
+    from . import warmup  # noqa: PLC0415  # for pools that do it
+
+    app = warmup.Served(found.sites[0], found.application, found.startup, found.shutdown)
+    try:
+        return warmup.warm(app, paths, forks=forks)
+    except warmup.WarmUpError as error:
+        raise LoadError(
+            found.context.name, f"a request for {', '.join(paths)} failed:\n{error}", "warm_up"
+        ) from error
 
 
 def _load(app: App, ctx: AppContext, finder: AppFinder) -> LoadedApp:
@@ -233,13 +259,13 @@ def _load(app: App, ctx: AppContext, finder: AppFinder) -> LoadedApp:
         with _loggers_kept(), finder.loading(ctx):
             target: object = importlib.import_module(app.module)
     except ClashError as error:
-        raise LoadError(app.name, str(error), app.interface) from error
+        raise LoadError(app.name, error, app.interface, isolate=error.isolate) from error
     # An app's module may raise anything, and SystemExit comes from scripts taken for modules.
     except (Exception, SystemExit) as error:
         raise LoadError(
             app.name,
             f"import of {app.module} from {', '.join(ctx.import_roots)} failed:"
-            f" {type(error).__name__}: {error}\n" + _traceback(error),
+            f" {type(error).__name__}: {error}\n" + tracebacks.of_app(error),
             app.interface,
         ) from error
     place = f"{app.module}:{app.attribute}"

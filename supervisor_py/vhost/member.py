@@ -127,7 +127,9 @@ def load(member: Member, *, strict: bool) -> tuple[list[LoadedApp], list[App]]:
         sys.stderr.write(f"vhost_server: {error}\n")
 
     names = frozenset(app.name for app in member.apps)
-    apps = loader.load(member.pool, loader.Loading(refused, names=names))
+    forks = not member.alone
+    apps = loader.load(member.pool, loader.Loading(refused, names=names, forks=forks))
+    loader.report(apps, sys.stderr)
     loaded = {app.context.name for app in apps}
     return apps, [app for app in member.apps if app.name not in loaded]
 
