@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     Read = Callable[[str], str | None]
 
 _UNLIMITED_KB = 1 << 50  # cgroup v1 says "no limit" by a number near 2**63 bytes
-_V1, _V2 = "/sys/fs/cgroup/memory", "/sys/fs/cgroup"
+_TOP = "/sys/fs/cgroup"
 _BYTES_PER_KB = 1024
+V1, V2 = 1, 2  # of the cgroups' interface
 MACHINE = "the machine's memory"
 
 
@@ -29,21 +30,27 @@ def read_file(path: str) -> str | None:
 
 def left(read: Read = read_file) -> tuple[float, str]:
     """Return the memory that is left, in kB, and the name of the limit that is nearest."""
-    figures = _table(read("/proc/meminfo") or "")
+    figures = table(read("/proc/meminfo") or "")
     swap = figures.get("SwapFree", 0)
     machine = figures.get("MemAvailable", _UNLIMITED_KB) + swap
     found = [(float(machine), MACHINE)]
+    for version, groups in cgroups(read, "memory"):
+        found += (_of_v2 if version == V2 else _of_v1)(read, groups, swap)
+    return min(found)
+
+
+def cgroups(read: Read, controller: str) -> Iterator[tuple[int, Iterator[str]]]:
+    """Yield where a controller's limits for us are: V1 or V2, and folders from the top to ours."""
     for line in (read("/proc/self/cgroup") or "").splitlines():
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if number == "0" and not controllers:
-            found += _of_v2(read, _downwards(_V2, path), swap)
-        elif "memory" in controllers.split(","):
-            found += _of_v1(read, _downwards(_V1, path), swap)
-    return min(found)
+            yield V2, _downwards(_TOP, path)
+        elif controller in controllers.split(","):
+            yield V1, _downwards(f"{_TOP}/{controller}", path)
 
 
-def _table(text: str) -> dict[str, int]:
+def table(text: str) -> dict[str, int]:
     """Read lines of `Name: 12 kB` or `name 12`."""
     found = {}
     for line in text.splitlines():
@@ -61,7 +68,7 @@ def _downwards(top: str, path: str) -> Iterator[str]:
         yield top
 
 
-def _kb(text: str | None) -> int | None:
+def kb(text: str | None) -> int | None:
     """Return a limit or a usage in kB; None where there is no such file, or no limit."""
     text = (text or "").strip()
     if not text.isdecimal():
@@ -72,24 +79,24 @@ def _kb(text: str | None) -> int | None:
 
 def _of_v2(read: Read, groups: Iterable[str], swap: int) -> Iterator[tuple[float, str]]:
     for group in groups:
-        most_swap = _kb(read(f"{group}/memory.swap.max"))
+        most_swap = kb(read(f"{group}/memory.swap.max"))
         if most_swap is not None:
-            used_swap = _kb(read(f"{group}/memory.swap.current")) or 0
+            used_swap = kb(read(f"{group}/memory.swap.current")) or 0
             swap = min(swap, max(0, most_swap - used_swap))
-        most, used = _kb(read(f"{group}/memory.max")), _kb(read(f"{group}/memory.current"))
+        most, used = kb(read(f"{group}/memory.max")), kb(read(f"{group}/memory.current"))
         if most is not None and used is not None:
             yield _left(group, most - used, _cache(read, group, "inactive_file"), swap)
 
 
 def _of_v1(read: Read, groups: Iterable[str], swap: int) -> Iterator[tuple[float, str]]:
     for group in groups:
-        most = _kb(read(f"{group}/memory.limit_in_bytes"))
-        used = _kb(read(f"{group}/memory.usage_in_bytes"))
+        most = kb(read(f"{group}/memory.limit_in_bytes"))
+        used = kb(read(f"{group}/memory.usage_in_bytes"))
         if most is None or used is None:
             continue
         # memsw limits memory and swap together.
-        most_both = _kb(read(f"{group}/memory.memsw.limit_in_bytes"))
-        used_both = _kb(read(f"{group}/memory.memsw.usage_in_bytes"))
+        most_both = kb(read(f"{group}/memory.memsw.limit_in_bytes"))
+        used_both = kb(read(f"{group}/memory.memsw.usage_in_bytes"))
         if most_both is not None and used_both is not None:
             swap = min(swap, max(0, most_both - used_both - (most - used)))
         yield _left(group, most - used, _cache(read, group, "total_inactive_file"), swap)
@@ -97,7 +104,7 @@ def _of_v1(read: Read, groups: Iterable[str], swap: int) -> Iterator[tuple[float
 
 def _cache(read: Read, group: str, name: str) -> int:
     """Return the file cache that nobody has used for a while: it goes first."""
-    return _table(read(f"{group}/memory.stat") or "").get(name, 0) // _BYTES_PER_KB
+    return table(read(f"{group}/memory.stat") or "").get(name, 0) // _BYTES_PER_KB
 
 
 def _left(group: str, free: int, cache: int, swap: int) -> tuple[float, str]:
