@@ -16,7 +16,7 @@ from gunicorn.errors import HaltServer
 from .. import memory
 from ..errors import FatalError
 from . import recycling
-from .ledger import Ledger
+from .ledger import SHARED, Ledger
 from .pool import Workers
 from .worker import ACCEPTING, ASLEEP, ENDING_SIGNALS, LEAVING, STARTING, Worker
 
@@ -36,6 +36,7 @@ class Terms:
     tell: Callable[[str], None]
     parent: int = 0
     idle_seconds: int = 0
+    group: str = SHARED  # what its processes say they work for
 
 
 @dataclass(slots=True)
@@ -75,7 +76,7 @@ class Arbiter(gunicorn.arbiter.Arbiter):  # type: ignore[misc]
             self.LISTENERS = gunicorn.sock.create_sockets(self.cfg, self.log, self._descriptors)
         super().start()
         self.cfg.set("pre_fork", self._give_limits)
-        self._ledger.sign()
+        self._ledger.sign(self._terms.group)
         self._terms.settle()
 
     def manage_workers(self) -> None:
@@ -195,6 +196,7 @@ class Arbiter(gunicorn.arbiter.Arbiter):  # type: ignore[misc]
         return pid
 
     def _give_limits(self, _arbiter: object, worker: Worker) -> None:
+        worker.group = self._terms.group
         worker.limits = recycling.limits(self._terms.workers, random.random)
 
     def reap_workers(self) -> None:

@@ -8,11 +8,14 @@ import mmap
 import os
 import struct
 from pathlib import Path
+from typing import NamedTuple
 
 NAME = "kechi-ledger"
+# Groups that are no isolated app; no app can have such a name.
+SHARED, PARENT = "(shared)", "(parent)"
 _LINK = f"/memfd:{NAME} (deleted)"
-_CELLS = struct.Struct("4Q")
-_PID, _STAGE, _REQUESTS, _IDLE_SINCE = range(4)
+_CELLS = struct.Struct("4Q32s")  # the numbers, and the group
+_PID, _STAGE, _REQUESTS, _IDLE_SINCE, _GROUP = range(5)
 _PER_SECOND = 1000
 
 
@@ -24,13 +27,17 @@ class Ledger:
         try:
             os.ftruncate(descriptor, _CELLS.size)
             # It keeps a descriptor of its own, which ends with it.
-            self._cells = memoryview(mmap.mmap(descriptor, _CELLS.size)).cast("Q")
+            self._page = mmap.mmap(descriptor, _CELLS.size)
+            self._cells = memoryview(self._page).cast("Q")
         finally:
             os.close(descriptor)
 
-    def sign(self) -> None:
-        """Say that it is about the calling process: descriptors of siblings are inherited."""
-        self._cells[_PID] = os.getpid()
+    def sign(self, group: str) -> None:
+        """Say that it is about the calling process, and which group of apps that works for.
+
+        Descriptors of siblings are inherited: the pid tells which one is a process's own.
+        """
+        _CELLS.pack_into(self._page, 0, os.getpid(), *self._cells[_STAGE:_GROUP], group.encode())
 
     @property
     def stage(self) -> int:
@@ -60,11 +67,15 @@ class Ledger:
         self._cells[_IDLE_SINCE] = round(value * _PER_SECOND)
 
 
-def requests(pid: int) -> int | None:
-    """Return how many requests a process says it has served; None for one that says nothing.
+class Entry(NamedTuple):
+    """What a process says of itself."""
 
-    An arbiter says how many were served by those of its workers that have gone.
-    """
+    group: str  # an isolated app's name, or that of several apps together
+    requests: int  # an arbiter's: those that were served by its workers that have gone
+
+
+def read(pid: int) -> Entry | None:
+    """Return what a process says of itself; None for one that says nothing, or can't be asked."""
     folder = f"/proc/{pid}/fd"
     try:
         for name in os.listdir(folder):
@@ -73,7 +84,8 @@ def requests(pid: int) -> int | None:
                 with Path(path).open("rb", buffering=0) as file:
                     cells = _CELLS.unpack(file.read(_CELLS.size))
                 if cells[_PID] == pid:
-                    return int(cells[_REQUESTS])
+                    group = cells[_GROUP].rstrip(b"\0").decode("utf-8", "replace")
+                    return Entry(group, cells[_REQUESTS])
     except (OSError, struct.error):  # it has gone, or isn't ours to look at
-        return None
+        pass
     return None

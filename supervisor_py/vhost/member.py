@@ -17,6 +17,7 @@ from . import loader, recipe, server
 from .arbiter import Terms
 from .dispatcher import Dispatcher
 from .groups import ACCEPTING, DOWN, LENIENT, STARTING, STRICT, TRIAL
+from .ledger import SHARED
 from .loader import LoadedApp, LoadError
 from .pool import App, Pool, Workers
 from .worker import ASLEEP, ENDING_SIGNALS, Worker
@@ -111,7 +112,8 @@ def live(member: Member, kind: str, page: Page, worker: Worker | None, parent: i
             os.kill(parent, signal.SIGCHLD)
 
     settle = partial(recipe.settle, member.pool.memory)
-    terms = Terms(member.workers, settle, tell, tell, parent, member.idle_seconds)
+    group = member.name or SHARED
+    terms = Terms(member.workers, settle, tell, tell, parent, member.idle_seconds, group)
     server.serve(dispatcher, server.Listen(member.descriptors), terms, all_must_start=must)
 
 

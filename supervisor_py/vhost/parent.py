@@ -21,7 +21,7 @@ import gunicorn.glogging
 from . import groups, member, recycling
 from .arbiter import private_kb
 from .groups import DIED, LEAVING, REFUSED, SLEPT, STARTING, Action, Groups, Traits
-from .ledger import Ledger
+from .ledger import PARENT, Ledger
 from .member import Member, Page
 from .server import Application
 from .worker import ASLEEP, Worker
@@ -72,7 +72,7 @@ class Parent:
         self._ready = False
         self._exit: str | None = None
         self._ledger = Ledger()  # with the requests of the workers that have gone
-        self._ledger.sign()
+        self._ledger.sign(PARENT)
         self._log = gunicorn.glogging.Logger(Application(members[0].workers).cfg)
 
     def run(self) -> str:
@@ -249,6 +249,7 @@ class Parent:
         timeout = HEARTBEAT_SECONDS / 2
         worker = Worker(number, os.getpid(), [], application, timeout, application.cfg, self._log)
         worker.idle_seconds = one.idle_seconds
+        worker.group = one.name
         worker.limits = recycling.limits(one.workers, random.random)
         return worker
 

@@ -18,7 +18,7 @@ from typing import Any
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from . import context
-from .ledger import Ledger
+from .ledger import SHARED, Ledger
 from .recycling import Limits
 
 FIRST_BYTE_SECONDS = 5.0  # for a client that connects and says nothing
@@ -38,10 +38,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
     is slow to close, and takes no connection that it has no thread for: another worker, or the next
     generation, may have one.
 
-    Before the fork it may be given `limits`, of which it tells the arbiter when it has served its
-    requests, and `idle_seconds` without a connection, after which it leaves (0: it stays).
+    Before the fork it may be given the `group` of apps that it works for, `limits`, of which it
+    tells the arbiter when it has served its requests, and `idle_seconds` without a connection,
+    after which it leaves (0: it stays).
     """
 
+    group = SHARED
     limits = Limits()
     idle_seconds = 0.0
     alive: bool
@@ -82,7 +84,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
 
     def init_process(self) -> None:
         """Sign the ledger, then start as a worker does."""
-        self._ledger.sign()
+        self._ledger.sign(self.group)
         super().init_process()
 
     def init_signals(self) -> None:

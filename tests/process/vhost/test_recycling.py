@@ -226,7 +226,9 @@ def test_requests_can_be_counted_from_outside_across_recyclings(
 ) -> None:
     def counted(server: Server) -> int:
         pids = [server.process.pid, *server.workers()]
-        return sum(ledger.requests(pid) or 0 for pid in pids)
+        entries = [entry for pid in pids if (entry := ledger.read(pid)) is not None]
+        assert {entry.group for entry in entries} == {ledger.SHARED}
+        return sum(entry.requests for entry in entries)
 
     with running(leaky_pool(tmp_path, workers=2, max_requests=50), sockets) as server:
         assert counted(server) == 0
@@ -234,7 +236,7 @@ def test_requests_can_be_counted_from_outside_across_recyclings(
             get(sockets.path, HOST)
         wait_until(lambda: len(recyclings(server)) >= 3)
         wait_until(lambda: counted(server) == 300)
-    assert ledger.requests(os.getpid()) is None
+    assert ledger.read(os.getpid()) is None
 
 
 @pytest.mark.parametrize("number", [signal.SIGTTOU, signal.SIGTTIN])
