@@ -181,7 +181,7 @@ class Groups:
         return self._take()
 
     def ended(self, number: int, how: str, now: float, reason: str = "") -> list[Action]:
-        """Note how a process has ended, with the reason that it gave, if any."""
+        """Note how a process has ended, with the reason that it gave, or what it died of."""
         group, process = self._find(number)
         if process in group.leaving:
             group.leaving.remove(process)
@@ -190,7 +190,7 @@ class Groups:
         elif process is group.replacement:
             group.replacement = None
             wait = self._wait(group)
-            self._say(group, f"what is to replace its process has {how}, next try in {wait:.0f} s")
+            self._say(group, f"no replacement, next try in {wait:.0f} s: {reason}")
             group.hold_until = now + wait
             if group.main is not None and group.main.broken:
                 group.retry_at = now + wait
@@ -199,9 +199,9 @@ class Groups:
             if how == SLEPT:
                 self._slept(group, now)
             elif not group.settled and not self._at_boot:
-                self._stop(reason or f"{_name(group)}: its process has {how}", now)
+                self._stop(reason if how == REFUSED else _has(group, reason), now)
             else:
-                self._lost(group, process, now, reason or how)
+                self._lost(group, process, now, reason)
         self._end()
         return self._take()
 
@@ -344,19 +344,19 @@ class Groups:
         self._settle()
         self._try_next(now)
 
-    def _lost(self, group: Group, process: Process, now: float, how: str) -> None:
+    def _lost(self, group: Group, process: Process, now: float, reason: str) -> None:
         """Go on after a process that has ended by itself."""
         delay = self._back_off(group, process, now)
-        group.settled = True
         if process.kind == TRIAL:
-            self._say(group, f"it is tried again when it is asked: {how}")
-            group.missing = group.traits.name
+            self._say(group, f"it is tried again when it is asked: {reason}")
+            group.settled, group.missing = True, group.traits.name
         elif process.stage == STARTING and process.kind != DOWN:
             # Nobody would answer on its socket.
-            self._say(group, f"its process has {how} while it started; it is answered with 503")
+            self._say(group, f"its process has {reason} while it started; the answer is 503")
             group.main = self._start(group, DOWN, now)
         else:
-            self._say(group, f"its process has {how}; the next one starts in {delay:.0f} s")
+            self._say(group, f"its process has {reason}; the next one starts in {delay:.0f} s")
+            group.settled = True
             self._fill(group, now)
         self._settle()
         self._try_next(now)
@@ -432,6 +432,10 @@ class Groups:
 
 def _name(group: Group) -> str:
     return group.traits.name or "the shared apps"
+
+
+def _has(group: Group, reason: str) -> str:
+    return f"{_name(group)}: its process has {reason}"
 
 
 def _in_words(group: Group) -> str:
