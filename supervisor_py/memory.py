@@ -1,4 +1,4 @@
-"""What processes cost in memory, from /proc/PID/smaps_rollup; and the shared_memory_size command.
+"""What processes cost in memory, from /proc/PID/smaps_rollup.
 
 A worker forked from a warm parent shares its pages until it writes to them: RSS counts a shared
 page in every process, PSS divides it among them, private is what the process alone holds.
@@ -7,28 +7,13 @@ page in every process, PSS divides it among them, private is what the process al
 from __future__ import annotations
 
 import os
-import sys
 
-from . import effects, options, tables
 from .errors import FatalError
-from .options import FLAG, Option
 from .record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-_OPTIONS = (
-    Option("json", FLAG, "", "print a JSON array instead of a table"),
-    Option("tree", FLAG, "", "count the descendants of each process in, one row each"),
-    Option("help", FLAG, "", "show this text"),
-)
-_USAGE = """\
-Usage: shared_memory_size [--json] [--tree] PID...
-
-Prints, in kB: RSS, SHARED (of the RSS, with its percentage), PSS and PRIVATE of each process.
-"""
-_COLUMNS = ("PID", "RSS", "SHARED", "PSS", "PRIVATE")
+    from collections.abc import Sequence
 
 
 class Reading(Record):
@@ -107,9 +92,9 @@ def whole(pids: Sequence[int]) -> Whole:
     return Whole(sum(one.pss for one in readings), percent, len(readings))
 
 
-def tree(pid: int) -> list[int]:
-    """Return a process and its descendants, parents first."""
-    children: dict[int, list[int]] = {}
+def children() -> dict[int, list[int]]:
+    """Return the children of each process that has any."""
+    found: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdecimal():
             try:
@@ -118,77 +103,14 @@ def tree(pid: int) -> list[int]:
                     parent = int(file.read().rpartition(b")")[2].split()[1])
             except OSError:
                 continue
-            children.setdefault(parent, []).append(int(name))
-    found = [pid]
-    for one in found:
-        found += sorted(children.get(one, []))
+            found.setdefault(parent, []).append(int(name))
     return found
 
 
-def table(readings: Iterable[Reading]) -> str:
-    """Return the readings as aligned columns below a header."""
-    rows = [_COLUMNS] + [
-        (
-            str(one.pid),
-            str(one.rss),
-            f"{one.shared} ({one.shared_percent()}%)",
-            str(one.pss),
-            str(one.private),
-        )
-        for one in readings
-    ]
-    return tables.aligned(rows)
-
-
-def _as_json(readings: Sequence[Reading]) -> str:
-    import json  # noqa: PLC0415  the super-daemon imports this module, and has no use for json
-
-    return json.dumps(
-        [
-            {
-                "pid": one.pid,
-                "rss_kb": one.rss,
-                "shared_kb": one.shared,
-                "shared_percent": one.shared_percent(),
-                "pss_kb": one.pss,
-                "private_kb": one.private,
-            }
-            for one in readings
-        ]
-    )
-
-
-def main() -> None:
-    """Run the shared_memory_size command, and exit: 1 when a process could not be measured."""
-    sys.exit(_main(sys.argv[1:]))
-
-
-def _main(argv: Sequence[str]) -> int:
-    parsed = options.parse(_OPTIONS, argv)
-    problems = list(parsed.problems)
-    problems += [
-        f'"{word}" is not a process id (allowed: a number)'
-        for word in parsed.arguments
-        if not (word.isascii() and word.isdecimal())
-    ]
-    if parsed.flag("help"):
-        sys.stdout.write(f"{_USAGE}\n{options.describe(_OPTIONS)}\n")
-        return 0
-    if not parsed.arguments and not problems:
-        problems.append("no process id given; try --help")
-    for problem in problems:
-        effects.say(problem)
-    if problems:
-        return 1
-    pids = [int(word) for word in parsed.arguments]
-    if parsed.flag("tree"):
-        pids = list(dict.fromkeys(one for pid in pids for one in tree(pid)))
-    readings, missed = [], False
-    for pid in pids:
-        try:
-            readings.append(read(pid))
-        except FatalError as error:
-            missed = True
-            effects.say(str(error))
-    sys.stdout.write((_as_json(readings) if parsed.flag("json") else table(readings)) + "\n")
-    return 1 if missed else 0
+def tree(pid: int) -> list[int]:
+    """Return a process and its descendants, parents first."""
+    known = children()
+    found = [pid]
+    for one in found:
+        found += sorted(known.get(one, []))
+    return found

@@ -1,7 +1,5 @@
 """Memory figures from smaps_rollup."""
 
-import json
-
 import pytest
 
 from supervisor_py import memory
@@ -29,27 +27,6 @@ def test_shared_and_private_are_clean_and_dirty_together() -> None:
 def test_a_figure_that_is_missing_is_an_error() -> None:
     with pytest.raises(ValueError, match="process 7 has no Pss"):
         memory.parse(7, ROLLUP.replace("Pss:", "Gone:"))
-
-
-def test_the_table_has_the_columns_of_the_well_known_script_and_more() -> None:
-    lines = memory.table([memory.parse(7, ROLLUP), Reading(12345, 10, 5, 5, 5)]).splitlines()
-    assert lines[0].split() == ["PID", "RSS", "SHARED", "PSS", "PRIVATE"]
-    assert lines[1].split() == ["7", "1000", "750", "(75%)", "400", "250"]
-    assert len({len(line) for line in lines}) == 1
-
-
-def test_json_says_its_units() -> None:
-    document = json.loads(memory._as_json([memory.parse(7, ROLLUP)]))
-    assert document == [
-        {
-            "pid": 7,
-            "rss_kb": 1000,
-            "shared_kb": 750,
-            "shared_percent": 75,
-            "pss_kb": 400,
-            "private_kb": 250,
-        }
-    ]
 
 
 def test_the_share_is_that_of_the_workers_without_their_parent(

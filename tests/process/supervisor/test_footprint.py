@@ -1,15 +1,9 @@
 """How little the super-daemon is: what it loads, what it weighs, and that it sleeps when idle."""
 
-import json
-import subprocess
 import time
 from pathlib import Path
 
-import pytest
-
-from supervisor_py import memory
-
-from .harness import LIMIT, Server, command
+from .harness import Server
 
 # Each costs more than the whole of start_server is allowed to, or loads one that does.
 FORBIDDEN = {
@@ -68,41 +62,3 @@ def test_an_idle_super_daemon_never_wakes_up(server: Server) -> None:
     before = switches()
     time.sleep(1.2)
     assert switches() == before
-
-
-def test_shared_memory_size_prints_a_table_and_the_tree(server: Server) -> None:
-    server.start().wait_serving(1)
-    assert server.process is not None
-    pids = [server.process.pid, server.generations()[1]]
-    table = _measure(*map(str, pids))
-    assert table.returncode == 0
-    assert [line.split()[0] for line in table.stdout.splitlines()] == ["PID", *map(str, pids)]
-    tree = _measure("--tree", "--json", str(pids[0]))
-    assert [one["pid"] for one in json.loads(tree.stdout)] == pids
-    assert memory.read(pids[1]).rss == pytest.approx(json.loads(tree.stdout)[1]["rss_kb"], rel=0.2)
-
-
-def test_shared_memory_size_says_which_process_is_unknown_and_measures_the_others(
-    server: Server,
-) -> None:
-    server.start().wait_serving(1)
-    assert server.process is not None
-    measured = _measure("4194305", str(server.process.pid))
-    assert measured.returncode == 1
-    assert measured.stderr == "4194305: no such process\n"
-    assert measured.stdout.splitlines()[1].split()[0] == str(server.process.pid)
-    refused = _measure("me", str(server.process.pid))
-    assert refused.returncode == 1
-    assert '"me" is not a process id' in refused.stderr
-    assert refused.stdout == ""
-    assert _measure().returncode == 1
-
-
-def _measure(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [*command("memory"), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-    )
