@@ -42,8 +42,8 @@ class Member:
 
     @property
     def alone(self) -> bool:
-        """Whether one process is enough: no arbiter with a copy of the app."""
-        return bool(self.name) and self.workers.count == 1
+        """Whether one process is all: an arbiter would only keep a cold copy of the apps."""
+        return self.workers.count == 1
 
 
 def groups_of(pool: Pool, descriptors: Mapping[str, tuple[int, ...]]) -> list[Member]:
@@ -99,7 +99,7 @@ def live(member: Member, kind: str, page: Page, worker: Worker | None, parent: i
     dispatcher = Dispatcher(apps, missing)
     if kind == TRIAL:
         sys.exit(_try(dispatcher, member, page))
-    told = "" if member.alone else status(member, apps)
+    told = "" if member.alone and member.name else status(member, apps)
     says = partial(page.write, down=not apps, missing=", ".join(app.name for app in missing))
     says(told=told)
     must = kind == STRICT
