@@ -104,6 +104,7 @@ class Group:
     refusals: int = 0  # in a row
     retry_at: float | None = None  # of what did not load, and gets 503
     hold_until: float = 0.0  # no replacement, the last one did not load
+    due: str = ""  # why the replacement is there
     told: str = ""  # by its process
     missing: str = ""  # the apps of it that can't be loaded
 
@@ -156,6 +157,8 @@ class Groups:
             if group.main is not None:
                 self._retire(group, group.main)
             group.main = process
+            if group.due:
+                self._recycled, group.due = f"{_name(group)}: {group.due}", ""
         group.settled = True
         if broken:
             group.retry_at = now + self._wait(group)
@@ -191,7 +194,7 @@ class Groups:
             group.replacement = None
             wait = self._wait(group)
             self._say(group, f"no replacement, next try in {wait:.0f} s: {reason}")
-            group.hold_until = now + wait
+            group.hold_until, group.due = now + wait, ""
             if group.main is not None and group.main.broken:
                 group.retry_at = now + wait
         else:
@@ -218,7 +221,7 @@ class Groups:
         busy = any(one.replacement is not None for one in self._groups.values())
         serves = group.main is not None and group.main.stage == ACCEPTING
         if self._stopping is None and serves and not busy and now >= group.hold_until:
-            self._recycled = f"{name}: {reason}"
+            group.due = reason
             self._say(group, f"its process is replaced: {reason}")
             group.replacement = self._start(group, STRICT, now)
         return self._take()
