@@ -27,7 +27,7 @@ from supervisor_py import memory
 from supervisor_py.errors import FatalError
 
 from .cgroup import NoCgroupError, limited
-from .client import Browser, accepting, ask, visit
+from .client import BadAnswerError, Browser, accepting, ask, visit
 from .environment import environment, interpreter, say, versions
 from .mix import DJANGOS, EIGHT, WebApp, in_one_interpreter, prepared
 from .processes import marked, running, wait_until
@@ -49,6 +49,7 @@ IDLE_SECONDS = 3  # until apps sleep, here
 WAKES = 5  # of each app
 KB = 1024
 PACKAGES = ("gunicorn", "pyuwsgi", "Django", "Flask", "SQLAlchemy", "pyramid")
+PRELOAD = ["django"]  # what the two Django projects have in common
 STEPS = ("gc_at_load", "warm_up", "freeze", "same_page_merging", "immortal")
 OFF = {"gc_at_load": True, "warm_up": False, "freeze": False, "same_page_merging": False}
 ON = {key: not value for key, value in OFF.items()}
@@ -152,10 +153,12 @@ class Bench:
 def _answered(deployment: Deployment, apps: Sequence[WebApp]) -> bool:
     """Tell whether every group of apps answers; a host that nobody has wakes and warms nothing."""
     for path in {deployment.sockets[app.name] for app in apps}:
-        with contextlib.suppress(OSError):
+        try:
             ask(path, "nobody.test", "/")
+        except BadAnswerError:  # uWSGI's way to say it
             continue
-        return False
+        except OSError:
+            return False
     return True
 
 
@@ -163,7 +166,6 @@ def measure(
     bench: Bench, server: Server, apps: Sequence[WebApp], requests: Sequence[int], *, small: bool
 ) -> Measured:
     """Serve apps, and look at the start and after each number of requests."""
-    say(f"{server.name} …")
     found = Measured(server.name)
     chosen = bench.chosen(apps)
     with bench.serving(server, chosen, small=small) as (deployment, directory):
@@ -174,6 +176,7 @@ def measure(
             done = until
             found.looks.append(look(directory))
         found.milliseconds = 1000 * statistics.median(took)
+    say(f"{server.name}: {', '.join(f'{one.pss:.0f}' for one in found.looks)} MB")
     return found
 
 
@@ -353,8 +356,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _peers(warm_up: int) -> list[Server]:
     return [
-        Ours("kechi", warm_up=warm_up),
-        Ours("kechi, 5 forked workers", {"workers": 5, "threads": 1}, warm_up=warm_up),
+        Ours("kechi", {"preload": PRELOAD}, warm_up=warm_up),
+        Ours(
+            "kechi, 5 forked workers",
+            {"workers": 5, "threads": 1, "preload": PRELOAD},
+            warm_up=warm_up,
+        ),
         GunicornEach(),
         GunicornPreloaded(),
         UwsgiDispatcher(),
@@ -374,6 +381,7 @@ def _steps(options: argparse.Namespace, *, immortal: bool) -> list[Server]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print the tables."""
     options = _options(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what runs is ended on the way out
     python = interpreter(options.python)
     bin_directory = environment(python)
     if bin_directory is None:
@@ -415,7 +423,9 @@ def _ours_alone(bench: Bench, options: argparse.Namespace) -> dict[str, object]:
         if options.only in name
     ]
     print(f"\n{table_of_recycling(recycled)}")
-    isolated = Ours("kechi, each isolated", isolate=True, warm_up=options.warm_up)
+    isolated = Ours(
+        "kechi, each isolated", {"preload": PRELOAD}, isolate=True, warm_up=options.warm_up
+    )
     sleepy = replace(isolated, name="kechi, each isolated, may sleep", idle_seconds=IDLE_SECONDS)
     early = min(EARLY, options.requests)
     projects = [

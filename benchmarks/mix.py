@@ -79,7 +79,7 @@ def _prepared(app: WebApp, python: str, folder: Path) -> WebApp:
         APPS / app.name, folder, ignore=shutil.ignore_patterns("__pycache__", "*.sqlite3")
     )
     script = ["manage.py", "prepare"] if app.django else [f"{app.name}.py"]
-    subprocess.run([python, *script], cwd=folder, check=True)
+    subprocess.run([python, "-W", "ignore", *script], cwd=folder, check=True)
     subprocess.run([python, "-m", "compileall", "-q", "."], cwd=folder, check=True)
     return replace(app, directory=folder)
 

@@ -81,14 +81,23 @@ class Ours(Server):
         pool = directory / "pool.toml"
         pool.write_text("\n".join(lines) + "\n")
         paths = [f"--path={path}" for path in dict.fromkeys(sockets.values())]
-        served = [str(bin_directory / "python"), "-c", _main("supervisor_py.vhost.cli"), str(pool)]
-        start = [interpreter(), "-ISE", "-c", _main("supervisor_py.cli")]
-        return Deployment([[*start, *paths, "--", *served]], sockets)
+        served = vhost_server(str(bin_directory / "python"), pool)
+        return Deployment([[*start_server(), *paths, "--", *served]], sockets)
 
 
-def _main(module: str) -> str:
-    path = f"sys.path.insert(0, {str(ROOT)!r})"
-    return f"import sys; {path}; from {module} import main; sys.exit(main())"
+def start_server() -> list[str]:
+    """Return our super-daemon's command."""
+    return [interpreter(), "-ISE", "-c", _main("supervisor_py.cli")]
+
+
+def vhost_server(python: str, pool: Path, before: str = "", path: str = "") -> list[str]:
+    """Return our server's command; `before` is a program to run first, which finds `path`."""
+    return [python, "-c", _main("supervisor_py.vhost.cli", before, path), str(pool)]
+
+
+def _main(module: str, before: str = "", path: str = "") -> str:
+    paths = f"import sys; sys.path[:0] = {[str(ROOT), path] if path else [str(ROOT)]!r}\n"
+    return f"{paths}{before}from {module} import main; sys.exit(main())"
 
 
 @dataclass
