@@ -56,7 +56,7 @@ def test_at_boot_a_broken_app_takes_only_itself_down(
 ) -> None:
     with running(broken_pool(tmp_path, kind), sockets, SERVER_STARTER_BOOT="1") as server:
         assert server.said == [
-            "READY=1\nSTATUS=serves fine, late: 1 workers of 4 threads; can't load bad"
+            "READY=1\nSTATUS=serves fine, late: 1 workers of 8 threads; can't load bad"
         ]
         assert [get(sockets.path, f"{name}.test").status for name in ("fine", "late")] == [200, 200]
         answer = get(sockets.path, "bad.test")
