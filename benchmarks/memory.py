@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import signal
 import statistics
 import sys
 import tempfile
@@ -412,9 +413,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _ours_alone(bench: Bench, options: argparse.Namespace) -> dict[str, object]:
     recycled = [
-        measure_recycling(bench, Ours(name, pool, warm_up=options.warm_up), options.requests // 2)
+        measure_recycling(
+            bench,
+            Ours(name, {**pool, "preload": PRELOAD}, warm_up=options.warm_up),
+            options.requests // 2,
+        )
         for name, pool in (
-            ("kechi, a worker replaced every 500 requests", {"max_requests": 500}),
+            ("kechi, a worker replaced every 500 requests", {"workers": 1, "max_requests": 500}),
             (
                 "kechi, 5 forked workers, each replaced every 500",
                 {"workers": 5, "threads": 1, "max_requests": 500},
