@@ -63,7 +63,7 @@ def test_an_isolated_app_has_an_interpreter_a_directory_and_an_environment_of_it
         assert seen["own"]["parent"] == server.process.pid
         assert set(processes(server)) == {"kechi:shared", "kechi:own"}
         assert Path(f"/proc/{server.process.pid}/comm").read_text() == "kechi:parent\n"
-        told = "serves one, two: 1 workers of 8 threads; isolated: own serves"
+        told = "serves one, two: 1 workers of 4 threads; isolated: own serves"
         assert server.said == [f"READY=1\nSTATUS={told}"]
 
 
