@@ -12,7 +12,7 @@ KINDS = (".svg", ".png")
 _GRAY = "#7d8590"
 _INKS = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
 _COLORS = ("#2f81f7", "#e8703a", "#2da44e", "#a371f7", "#d4a72c", "#db61a2")
-_INCHES = (8.0, 3.2)
+_INCHES = (8.0, 3.4)
 _KB_PER_MB = 1024
 
 
@@ -55,8 +55,10 @@ def draw(file: Path, series: Mapping[str, Sequence[Point]]) -> None:
             axes.patch.set_alpha(0)
             axes.spines[["top", "right"]].set_visible(False)
             axes.xaxis.set_major_formatter("{x:,.0f}")
+            axes.locator_params(axis="x", nbins=5)
         if len(series) > 1:
-            shares.legend(frameon=False, loc="lower left")
+            handles, labels = shares.get_legend_handles_labels()
+            figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=3)
         try:
             # Without a date, the same history is the same file.
             dated: Any = {"Date": None} if file.suffix == ".svg" else {}
