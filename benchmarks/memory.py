@@ -50,7 +50,7 @@ IDLE_SECONDS = 3  # until apps sleep, here
 WAKES = 5  # of each app
 KB = 1024
 PACKAGES = ("gunicorn", "pyuwsgi", "Django", "Flask", "SQLAlchemy", "pyramid")
-PRELOAD = ["django"]  # what the two Django projects have in common
+PRELOAD = ["django"]  # what the three Django projects have in common
 STEPS = ("gc_at_load", "warm_up", "freeze", "same_page_merging", "immortal")
 OFF = {"gc_at_load": True, "warm_up": False, "freeze": False, "same_page_merging": False}
 ON = {key: not value for key, value in OFF.items()}
@@ -357,12 +357,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _peers(warm_up: int) -> list[Server]:
     return [
-        Ours("kechi", {"preload": PRELOAD}, warm_up=warm_up),
-        Ours(
-            "kechi, 5 forked workers",
-            {"workers": 5, "threads": 1, "preload": PRELOAD},
-            warm_up=warm_up,
-        ),
+        Ours("kechi", warm_up=warm_up),
+        Ours("kechi, 5 forked workers", {"workers": 5, "threads": 1}, warm_up=warm_up),
         GunicornEach(),
         GunicornPreloaded(),
         UwsgiDispatcher(),
@@ -413,11 +409,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _ours_alone(bench: Bench, options: argparse.Namespace) -> dict[str, object]:
     recycled = [
-        measure_recycling(
-            bench,
-            Ours(name, {**pool, "preload": PRELOAD}, warm_up=options.warm_up),
-            options.requests // 2,
-        )
+        measure_recycling(bench, Ours(name, pool, warm_up=options.warm_up), options.requests // 2)
         for name, pool in (
             ("kechi, a worker replaced every 500 requests", {"workers": 1, "max_requests": 500}),
             (

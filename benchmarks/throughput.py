@@ -345,9 +345,9 @@ def sentence(found: Dispatching) -> str:
     one, other = statistics.median(found.with_it), statistics.median(found.without)
     return (
         f"The dispatcher: {one:.1f} µs of processor time for a hello with it, {other:.1f} µs"
-        f" without, in the median {found.percent():+.1f} % ({found.quietest_percent():+.1f} % in the quietest of"
-        f" {DISPATCHER_ROUNDS} turns of {DISPATCHER_REQUESTS:,} requests each); its call alone takes {found.call:.2f} µs,"
-        f" {found.call_percent():.1f} % of a hello."
+        f" without; of {DISPATCHER_ROUNDS} turns of {DISPATCHER_REQUESTS:,} requests each, in the"
+        f" median {found.percent():+.1f} %, in the quietest {found.quietest_percent():+.1f} %."
+        f" Its call alone takes {found.call:.2f} µs, {found.call_percent():.1f} % of a hello."
     )
 
 
