@@ -70,10 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = _sized(settings)
         if options.check:
             _prepare(settings.memory)
-            from . import server  # noqa: F401, PLC0415  # what it costs is no app's
+            from . import parent  # noqa: F401, PLC0415  # what it costs is no app's
 
-            code = check.check(settings, sys.stdout)
-            os._exit(code)  # whatever threads the apps have started
+            preload.load(settings)
+            return check.check(settings, sys.stdout)
         _serve(settings, options.bind, tell)
     except CAN_NOT_SERVE as error:
         sys.stderr.write(f"vhost_server: {error}\n")

@@ -36,6 +36,7 @@ PARTS: Mapping[str, Sequence[str]] = {
         "django.contrib.messages.middleware",
         "django.contrib.messages.storage.fallback",
         "django.contrib.sessions.apps",
+        "django.contrib.sessions.backends.signed_cookies",
         "django.contrib.sessions.middleware",
         "django.contrib.sessions.serializers",
         "django.contrib.sites.shortcuts",
@@ -74,9 +75,14 @@ def load(pool: Pool) -> None:
                 f"{_where(pool)}import of {name} failed: {type(error).__name__}: {error}\n"
                 + tracebacks.of_app(error)
             ) from error
-        for part in PARTS.get(name, ()):
-            _import_or_undo(part)
+        import_whole(name)
         _refuse_unfit(pool, name, sys.modules.keys() - before)
+
+
+def import_whole(name: str) -> None:
+    """Import a module, with what PARTS has of it; what fails is left out."""
+    for part in (name, *PARTS.get(name, ())):
+        _import_or_undo(part)
 
 
 def common(sets: Sequence[frozenset[str]]) -> frozenset[str]:
@@ -91,6 +97,8 @@ def common(sets: Sequence[frozenset[str]]) -> frozenset[str]:
 
 def _import_or_undo(name: str) -> None:
     """Import a module; one that fails leaves nothing behind."""
+    if name in sys.modules:
+        return
     before = dict(sys.modules)
     try:
         importlib.import_module(name)

@@ -126,7 +126,7 @@ def test_check_prints_what_each_app_costs(tmp_path: Path) -> None:
     threads = "import threading\nthreading.Thread(target=threading.Event().wait).start()\n"
     done = check(pool_of(tmp_path, slow=slow + GOOD_APP, fine=threads + GOOD_APP))
     assert (done.returncode, done.stderr) == (0, "")
-    heading, first, second, total, _, verdict = done.stdout.splitlines()
+    heading, first, second, total, _, remark, verdict = done.stdout.splitlines()
     assert heading.split() == ["APP", "SECONDS", "MB"]
     name, seconds, size = first.split()
     assert name == "slow"
@@ -135,6 +135,7 @@ def test_check_prints_what_each_app_costs(tmp_path: Path) -> None:
     assert second.split()[0] == "fine"
     assert float(second.split()[2]) < 5
     assert total.split()[0] == "TOTAL"
+    assert remark.startswith("the app fine: at load it has started the thread ")
     assert verdict == "All 2 apps can be served."
 
 
