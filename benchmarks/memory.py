@@ -147,11 +147,11 @@ class Bench:
                     say(f"{server.name}: sized by the whole machine, for {error}")
             stack.enter_context(running(server.name, deployment.commands, directory))
             wait_until(lambda: accepting(deployment.sockets), "all sockets")
-            wait_until(lambda: _answered(deployment, apps), "the first answers")
+            wait_until(lambda: answered(deployment, apps), "the first answers")
             yield deployment, directory
 
 
-def _answered(deployment: Deployment, apps: Sequence[WebApp]) -> bool:
+def answered(deployment: Deployment, apps: Sequence[WebApp]) -> bool:
     """Tell whether every group of apps answers; a host that nobody has wakes and warms nothing."""
     for path in {deployment.sockets[app.name] for app in apps}:
         try:

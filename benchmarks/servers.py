@@ -118,6 +118,20 @@ class GunicornEach(Server):
         return found
 
 
+@dataclass
+class GunicornInNamespaces(GunicornEach):
+    """One gunicorn for each app, in namespaces as a container has, with a process that waits."""
+
+    name: str = "one gunicorn per app, in namespaces"
+
+    def deploy(self, apps: Sequence[WebApp], directory: Path, bin_directory: Path) -> Deployment:
+        """Run each below `unshare`, which stays as an engine's init does."""
+        found = super().deploy(apps, directory, bin_directory)
+        apart = ["unshare", "--fork", "--kill-child", "--pid", "--mount-proc", "--net", "--ipc"]
+        found.commands = [[*apart, "--uts", *command] for command in found.commands]
+        return found
+
+
 def gunicorn(bin_directory: Path, path: Path, *options: str) -> list[str]:
     """Return a command that runs gunicorn on a unix socket."""
     quiet = ["--log-level=error", "--no-control-socket", f"--bind=unix:{path}"]
