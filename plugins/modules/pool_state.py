@@ -112,6 +112,8 @@ JOURNAL_LINES = "40"
 POLL_SECONDS = 0.2
 START_SERVER = "/usr/local/bin/start_server"
 AS_ITS_USER = ("setpriv", "--reset-env", "--clear-groups", "--no-new-privs")
+CHECK_SECONDS = 300
+TIMED_OUT = 124  # the exit code of timeout(1)
 UNITS = Path("/etc/systemd/system")
 CONTROL = "/run/kechi-%s/control"
 MISSING = "; can't load "  # in the status of a vhost server that serves the other apps
@@ -232,7 +234,10 @@ class Pools:
         if not command:
             return
         user = (f"--reuid=kechi-{name}", f"--regid=kechi-{name}")
-        rc, out, err = self.module.run_command([*AS_ITS_USER, *user, *command])
+        bounded = ("timeout", "--kill-after=5", str(CHECK_SECONDS))
+        rc, out, err = self.module.run_command([*bounded, *AS_ITS_USER, *user, *command])
+        if rc == TIMED_OUT:
+            err += f"it has not been found out within {CHECK_SECONDS} seconds\n"
         if rc:
             self.module.fail_json(
                 msg=f"pool {name}: it would not start again, so it goes on as it is:\n{out}{err}"
