@@ -220,28 +220,27 @@ def test_on_a_terminal_a_watch_redraws_its_table(pool: Pool) -> None:
     assert b"PID" in second
 
 
-def test_a_watch_of_a_pool_waits_for_it_to_come_back(tmp_path: Path) -> None:
-    name = "again"
+def test_a_watch_of_a_pool_says_once_that_it_is_gone_and_waits_for_it(tmp_path: Path) -> None:
+    name, errors = "again", tmp_path / "errors"
     with contextlib.ExitStack() as stack:
-        stack.enter_context(running_pool(tmp_path, name, workers=1))
-        process = stack.enter_context(
-            watching(
-                f"--run={tmp_path / 'run'}",
-                "--watch=0.1",
-                name,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-            )
+        pool = stack.enter_context(running_pool(tmp_path, name, workers=1))
+        file = pool.run / f"kechi-{name}" / "pid"
+        arguments = (f"--run={pool.run}", "--watch=0.1", name, str(os.getpid()))
+        streams: Any = {"stdout": subprocess.PIPE, "stderr": stack.enter_context(errors.open("wb"))}
+        process = stack.enter_context(watching(*arguments, **streams))
+        lines = process.stdout
+        assert lines is not None
+        assert b" again: 3 processes" in lines.readline()
+        file.rename(tmp_path / "pid")
+        wait_until(lambda: '"again" is neither' in errors.read_text())
+        alone = [line for line, _ in zip(lines, range(12), strict=False) if b" again:" not in line]
+        assert len(alone) > 6, "this process is still watched"
+        (tmp_path / "pid").rename(file)
+        assert any(
+            b" again: 3 processes" in line for line, _ in zip(lines, range(99), strict=False)
         )
-        assert process.stdout is not None
-        assert process.stderr is not None
-        assert b" again: 3 processes" in process.stdout.readline()
-        moved = tmp_path / "run" / f"kechi-{name}" / "pid"
-        moved.rename(tmp_path / "pid")
-        assert b'"again" is neither' in process.stderr.readline()
-        (tmp_path / "pid").rename(moved)
-        assert b" again: 3 processes" in process.stdout.readline()
         assert process.poll() is None
+    assert errors.read_text().count("\n") == 1
 
 
 def test_a_watch_of_processes_ends_with_them() -> None:
