@@ -13,10 +13,11 @@ export ANSIBLE_HOME := $(CURDIR)/.ansible
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup host demo demo-clean test lint unit molecule bench clean
+.PHONY: help setup host demo demo-clean test lint unit molecule clean
+.PHONY: bench bench-memory bench-density bench-throughput
 
 help: ## Say what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/stamp ## Make .venv, with the tools that the others here need
 
@@ -57,6 +58,17 @@ molecule: host .venv/stamp ## Run the scenarios in containers; SCENARIO=default 
 
 bench: .venv/stamp ## Measure the super-daemon: memory and speed
 	python -m benchmarks.supervisor
+
+# more options: python -m benchmarks.memory --help
+bench-memory: .venv/stamp ## Measure eight apps in memory, beside peers
+	python -m benchmarks.memory
+
+bench-density: .venv/stamp ## Measure how many apps fit into 1 GB; as root, for a cgroup
+	python -m benchmarks.density
+
+bench-throughput: .venv/stamp ## Measure requests per second, beside peers
+	@scripts/host-packages bench-throughput
+	python -m benchmarks.throughput
 
 clean: ## Remove .venv and all caches; `make demo-clean` first, for the containers
 	rm -rf .venv .ansible .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info build dist
