@@ -60,16 +60,18 @@ def from_each_worker(server: Server, workers: int = 2) -> dict[int, object]:
 ASKED = """
     asked = []
 
+    class Body:
+        def __iter__(self):
+            yield json.dumps([os.getpid(), asked]).encode()
+            asked.append("whole")
+
+        def close(self):
+            asked.append("closed")
+
     def application(environ, start_response):
         asked.append((os.getpid(), environ["PATH_INFO"]))
-        def body():
-            try:
-                yield json.dumps([os.getpid(), asked]).encode()
-                asked.append("whole")
-            finally:
-                asked.append("closed")
         start_response("200 OK", [])
-        return body()
+        return Body()
 """
 
 
