@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import statistics
 import sys
@@ -45,6 +46,7 @@ from .servers import (
 
 AT_ONCE = 5
 EARLY, LATE = 2_000, 20_000  # requests after which is looked
+SCANS, SCAN_SECONDS = 4, 60.0  # of all pages, for equal ones, before a look
 LOOK_SECONDS = 0.1  # between two looks while workers are recycled
 IDLE_SECONDS = 3  # until apps sleep, here
 WAKES = 5  # of each app
@@ -145,6 +147,7 @@ class Bench:
                     deployment.commands = [group.wrap(one) for one in deployment.commands]
                 except NoCgroupError as error:
                     say(f"{server.name}: sized by the whole machine, for {error}")
+            stack.enter_context(merging(server.merged))
             stack.enter_context(running(server.name, deployment.commands, directory))
             wait_until(lambda: accepting(deployment.sockets), "all sockets")
             wait_until(lambda: answered(deployment, apps), "the first answers")
@@ -163,18 +166,28 @@ def answered(deployment: Deployment, apps: Sequence[WebApp]) -> bool:
     return True
 
 
-def measure(
-    bench: Bench, server: Server, apps: Sequence[WebApp], requests: Sequence[int], *, small: bool
-) -> Measured:
+@dataclass(frozen=True)
+class Turn:
+    """A way to serve some of the apps; `small` is on a VPS of 1 GB."""
+
+    server: Server
+    apps: Sequence[WebApp] = EIGHT
+    small: bool = False
+
+
+def measure(bench: Bench, turn: Turn, requests: Sequence[int]) -> Measured:
     """Serve apps, and look at the start and after each number of requests."""
+    server = turn.server
     found = Measured(server.name)
-    chosen = bench.chosen(apps)
-    with bench.serving(server, chosen, small=small) as (deployment, directory):
+    chosen = bench.chosen(turn.apps)
+    with bench.serving(server, chosen, small=turn.small) as (deployment, directory):
         found.looks.append(look(directory))
         done, took = 0, [0.0]
         for until in requests:
             took = visit(chosen, deployment.sockets, until - done, AT_ONCE)
             done = until
+            if server.merged:
+                wait_for_scans()
             found.looks.append(look(directory))
         found.milliseconds = 1000 * statistics.median(took)
     say(f"{server.name}: {', '.join(f'{one.pss:.0f}' for one in found.looks)} MB")
@@ -266,6 +279,8 @@ def measure_projects(
     chosen = bench.chosen(apps)
     with bench.serving(server, chosen) as (deployment, directory):
         visit(chosen, deployment.sockets, requests, AT_ONCE)
+        if server.merged:
+            wait_for_scans()
         found = Projects(server.name, look(directory).pss)
         if asleep:
             _wait_for_sleep(directory, asleep)
@@ -326,17 +341,33 @@ def named(settings: Mapping[str, bool]) -> str:
     return ", ".join(taken) or "no step"
 
 
+def merging_writable() -> bool:
+    """Tell whether we may say whether the kernel merges equal pages."""
+    return os.access(KSM, os.W_OK)
+
+
 @contextlib.contextmanager
 def merging(wanted: bool) -> Iterator[None]:
-    """Let the kernel merge equal pages meanwhile; raises PermissionError for who may not."""
-    before = KSM.read_text() if wanted else ""
+    """Let the kernel merge equal pages meanwhile as on a VPS of ours, or not, where we may say."""
+    settings = {"run": "1", "pages_to_scan": "1000", "sleep_millisecs": "200"}
+    settings = settings if wanted else {"run": "0"}
+    settings = settings if merging_writable() else {}
+    before = {name: KSM.with_name(name).read_text() for name in settings}
     try:
-        if wanted:
-            KSM.write_text("1")
+        for name, value in settings.items():
+            KSM.with_name(name).write_text(value)
         yield
     finally:
-        if wanted:
-            KSM.write_text(before)
+        for name, value in before.items():
+            KSM.with_name(name).write_text(value)
+
+
+def wait_for_scans() -> None:
+    """Wait until the kernel has looked at all pages often enough to know which of them rest."""
+    counter = KSM.with_name("full_scans")
+    ends, enough = time.monotonic() + SCAN_SECONDS, int(counter.read_text()) + SCANS
+    while time.monotonic() < ends and int(counter.read_text()) < enough:
+        time.sleep(1)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -348,29 +379,45 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", action="store_true", help="the recipe's steps instead of peers")
     parser.add_argument("--workers", type=int, default=5, help="of --steps; default 5")
     parser.add_argument("--warm-up", type=int, default=1, help="pages per app; default 1")
-    parser.add_argument(
-        "--merging", action="store_true", help="let the kernel merge equal pages meanwhile (root)"
-    )
     parser.add_argument("--json", default="", metavar="FILE", help="write the figures there, too")
     return parser.parse_args(arguments)
 
 
-def _peers(warm_up: int) -> list[Server]:
-    return [
-        Ours("kechi", warm_up=warm_up),
-        Ours("kechi, 5 forked workers", {"workers": 5, "threads": 1}, warm_up=warm_up),
-        GunicornEach(),
-        GunicornPreloaded(),
-        UwsgiDispatcher(),
-        UwsgiEmperor(),
+def _peers(warm_up: int) -> list[Turn]:
+    seven = in_one_interpreter(EIGHT)[0]
+    five = {"workers": 5, "threads": 1}
+    ours = [
+        Turn(Ours("kechi, as it is sized on 1 GB", warm_up=warm_up), small=True),
+        Turn(Ours("kechi, seven apps of one interpreter", warm_up=warm_up), seven, small=True),
+        Turn(Ours("kechi, 5 forked workers", five, warm_up=warm_up)),
     ]
+    merged = [
+        replace(turn, server=replace(turn.server, merged=True, name=f"{turn.server.name}, merged"))
+        for turn in ours
+        if isinstance(turn.server, Ours)
+    ]
+    if not merging_writable():
+        say(f"{KSM} can't be written, so nothing is measured with merged pages")
+        merged = []
+    others = (GunicornEach(), GunicornPreloaded(), UwsgiDispatcher(), UwsgiEmperor())
+    return [*map(Turn, others), *ours, *merged]
 
 
-def _steps(options: argparse.Namespace, *, immortal: bool) -> list[Server]:
+def _steps(options: argparse.Namespace, *, immortal: bool) -> list[Turn]:
+    seven = in_one_interpreter(EIGHT)[0]
     workers = options.workers
     pool = {"workers": workers, "threads": 1 if workers > 1 else AT_ONCE}
     return [
-        Ours(named(one), pool, one, warm_up=options.warm_up)
+        Turn(
+            Ours(
+                named(one),
+                pool,
+                one,
+                warm_up=options.warm_up,
+                merged=one["same_page_merging"],
+            ),
+            seven,
+        )
         for one in combinations(immortal=immortal)
     ]
 
@@ -385,19 +432,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit("nothing can be compared without the packages of requirements-bench.txt")
     installed = versions(bin_directory / "python", *PACKAGES)
     immortal = tuple(map(int, installed["Python"].split(".")[:2])) >= (3, 12)
-    servers = _steps(options, immortal=immortal) if options.steps else _peers(options.warm_up)
-    servers = [one for one in servers if options.only in one.name]
+    turns = _steps(options, immortal=immortal) if options.steps else _peers(options.warm_up)
+    turns = [one for one in turns if options.only in one.server.name]
     requests = sorted({min(EARLY, options.requests), options.requests})
-    apps = in_one_interpreter(EIGHT)[0] if options.steps else EIGHT
     circumstances = Circumstances(installed)
     measured: dict[str, object] = {}
-    with tempfile.TemporaryDirectory() as top, merging(options.merging):
+    with tempfile.TemporaryDirectory() as top:
         bench = Bench(Path(top), str(bin_directory / "python"), bin_directory, [*EIGHT, DJANGOS[2]])
         eight = []
-        for server in servers:
+        for turn in turns:
             circumstances.look()
-            small = server.name == "kechi"
-            eight.append(measure(bench, server, apps, requests, small=small))
+            eight.append(measure(bench, turn, requests))
         print(table_of_peers(eight, requests))
         measured["eight"] = [asdict(one) for one in eight]
         if not options.steps:
@@ -408,34 +453,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _ours_alone(bench: Bench, options: argparse.Namespace) -> dict[str, object]:
+    often = {"max_requests": 500}
+    pools: Mapping[str, Mapping[str, object]] = {
+        "the only worker, beside an isolated app": {"workers": 1, **often},
+        "one of 2 workers of 4 threads": {"workers": 2, "threads": 4, **often},
+        "one of 5 workers": {"workers": 5, "threads": 1, **often},
+    }
     recycled = [
         measure_recycling(bench, Ours(name, pool, warm_up=options.warm_up), options.requests // 2)
-        for name, pool in (
-            ("kechi, a worker replaced every 500 requests", {"workers": 1, "max_requests": 500}),
-            (
-                "kechi, 5 forked workers, each replaced every 500",
-                {"workers": 5, "threads": 1, "max_requests": 500},
-            ),
-        )
-        if options.only in name
+        for name, pool in pools.items()
     ]
     print(f"\n{table_of_recycling(recycled)}")
-    isolated = Ours(
-        "kechi, each isolated", {"preload": PRELOAD}, isolate=True, warm_up=options.warm_up
-    )
-    sleepy = replace(isolated, name="kechi, each isolated, may sleep", idle_seconds=IDLE_SECONDS)
+    shared: Mapping[str, object] = {"preload": PRELOAD}
+    isolated = Ours("kechi, each isolated", shared, isolate=True, warm_up=options.warm_up)
+    merged = replace(isolated, name="kechi, each isolated, merged", merged=True)
+    sleepy = replace(isolated, name="kechi, each may sleep", idle_seconds=IDLE_SECONDS)
     early = min(EARLY, options.requests)
     projects = [
         measure_projects(bench, server, DJANGOS, early, asleep)
         for server, asleep in (
             (GunicornEach(), 0),
-            (isolated, 0),
-            (sleepy, 2),
             (UwsgiEmperor("uWSGI Emperor, on demand", IDLE_SECONDS), 1),
+            (isolated, 0),
+            *([(merged, 0)] if merging_writable() else []),
+            (sleepy, 2),
         )
     ]
     one = measure_projects(bench, sleepy, DJANGOS[:1], early, 2).asleep
-    three = projects[2].asleep
+    three = projects[-1].asleep
     assert one is not None
     assert three is not None
     beyond = KB * (three - one) / (len(DJANGOS) - 1)

@@ -35,7 +35,7 @@ class Server:
     """A way to serve apps."""
 
     name = ""
-    sleeps = False  # whether it ends apps that nobody asks, and wakes them
+    merged = False  # whether it is measured where the kernel merges equal pages
 
     def deploy(self, apps: Sequence[WebApp], directory: Path, bin_directory: Path) -> Deployment:
         """Write what is needed into a directory, and return what to run."""
@@ -52,11 +52,7 @@ class Ours(Server):
     warm_up: int = 1  # how many of an app's pages are asked for at load
     isolate: bool = False  # every app, not only those that must be
     idle_seconds: int = 0  # of isolated apps
-
-    @property
-    def sleeps(self) -> bool:  # type: ignore[override]
-        """Tell whether isolated apps sleep."""
-        return bool(self.idle_seconds)
+    merged: bool = False
 
     def deploy(self, apps: Sequence[WebApp], directory: Path, bin_directory: Path) -> Deployment:
         """Write the pool file: all apps that can share an interpreter do, the others are isolated.
@@ -201,11 +197,6 @@ class UwsgiEmperor(Server):
 
     name: str = "uWSGI Emperor, one vassal per app"
     idle_seconds: int = 0
-
-    @property
-    def sleeps(self) -> bool:  # type: ignore[override]
-        """Tell whether vassals end when nobody asks."""
-        return bool(self.idle_seconds)
 
     def deploy(self, apps: Sequence[WebApp], directory: Path, bin_directory: Path) -> Deployment:
         """Write an .ini for each app; with idle_seconds, the Emperor holds the sockets."""
