@@ -23,6 +23,7 @@ from importlib.machinery import (
     SourceFileLoader,
     SourcelessFileLoader,
 )
+from itertools import takewhile
 from types import CodeType, ModuleType
 from typing import NoReturn
 
@@ -149,7 +150,7 @@ class AppFinder(MetaPathFinder):
 
     def __init__(self, apps: Sequence[AppContext]) -> None:
         self._apps = apps
-        self._there = {name.partition(".")[0] for name in sys.modules}  # before any app
+        self._last = next(reversed(sys.modules))  # before any app
         # The server's own search path. A relative entry would be another one in each directory.
         self._shared = [entry for entry in sys.path if os.path.isabs(entry)]
         self._hidden = {app: frozenset(_hidden_in(app.import_roots)) for app in apps}
@@ -170,7 +171,7 @@ class AppFinder(MetaPathFinder):
 
         Raises ClashError also where the app has survived one, in a `try` around an import.
         """
-        before = set(sys.modules)
+        last = next(reversed(sys.modules))
         self._loading = app
         self._refused.clear()
         sys.path[:] = [*app.import_roots, *self._shared]
@@ -183,7 +184,7 @@ class AppFinder(MetaPathFinder):
             self._shared = [entry for entry in search if not self._is_own(app, entry)]
             app.search[:] = search
             sys.path[:] = self._shared
-        for name in [name for name in sys.modules if type(name) is str and name not in before]:
+        for name in [name for name in _added_since(last) if type(name) is str]:
             if self._is_own_file(app, sys.modules[name]):
                 sys.modules[ModuleKey(name, app)] = sys.modules.pop(name)
         if self._refused:
@@ -219,18 +220,38 @@ class AppFinder(MetaPathFinder):
 
     def clashes(self) -> Iterator[tuple[AppContext, ClashError]]:
         """Yield each app that clashes with what is loaded for all, with the error that says it."""
+        for name in self._offered():
+            spec = getattr(sys.modules.get(name), "__spec__", None)
+            clash = isinstance(spec, ModuleSpec) and self._clash_with_shared(name, spec)
+            if clash:
+                yield clash
+        if len(self._apps) > 1:  # else nobody is there to see a module that he shouldn't
+            yield from self._taken_in()
+
+    def _offered(self) -> Iterator[str]:
+        """Yield the plain names in sys.modules that an app may have a module of its own for.
+
+        An isolated app shares the pages of what is there with others, until it looks at it: even
+        that writes its count of references.
+        """
+        names: set[str] = set()
+        for app in self._apps:
+            for entry in app.search or app.import_roots:
+                if not self._is_own(app, entry):
+                    continue
+                try:
+                    names.update(name.partition(".")[0] for name in os.listdir(entry))
+                except OSError:  # a zip file, say
+                    names.update(name for name in sys.modules if type(name) is str)
+        yield from (name for name in names if name.isidentifier() and name in sys.modules)
+
+    def _taken_in(self) -> Iterator[tuple[AppContext, ClashError]]:
+        """Yield each app that has a module of its own in the namespace of a library."""
         own = {id(m): n for n, m in sys.modules.items() if isinstance(n, ModuleKey)}
         for name, module in list(sys.modules.items()):
-            if isinstance(name, ModuleKey):
+            if isinstance(name, ModuleKey) or not _is_module(module):
                 continue
-            spec = getattr(module, "__spec__", None)
-            if "." not in name and isinstance(spec, ModuleSpec):
-                clash = self._clash_with_shared(name, spec)
-                if clash:
-                    yield clash
-            if len(self._apps) == 1:
-                continue  # nobody else is there to see it
-            for value in list(vars(module).values()) if _is_module(module) else ():
+            for value in list(vars(module).values()):
                 key = own.get(id(value)) if _is_module(value) else None
                 if isinstance(key, ModuleKey):
                     sentence = (
@@ -361,7 +382,7 @@ class AppFinder(MetaPathFinder):
                 continue
             (place,) = _places(offered)
             if place != here:
-                isolate = name not in self._there
+                isolate = name in _added_since(self._last)
                 return app, ClashError(
                     f'the module "{name}" clashes: the virtualenv has it at {_shown(spec)}, for all'
                     f" apps, and the app {app.name} has another at {_shown(offered)};"
@@ -375,11 +396,16 @@ class AppFinder(MetaPathFinder):
 def _hidden_in(roots: Iterable[str]) -> Iterator[str]:
     """Yield the names of top-level modules that the standard library has, too."""
     for root in roots:
-        names = set(os.listdir(root))
-        for name in sys.stdlib_module_names:
-            is_package = name in names and os.path.isfile(f"{root}/{name}/__init__.py")
-            if is_package or f"{name}.py" in names:
+        for entry in os.listdir(root):
+            name = entry.removesuffix(".py")
+            is_module = name != entry or os.path.isfile(f"{root}/{name}/__init__.py")
+            if is_module and name in sys.stdlib_module_names:
                 yield name
+
+
+def _added_since(last: str) -> list[str]:
+    """Return the names that have come into sys.modules after another one."""
+    return list(takewhile(lambda name: name is not last, reversed(sys.modules)))
 
 
 def _is_module(value: object) -> bool:
