@@ -402,8 +402,8 @@ def test_an_isolated_app_is_recycled_and_no_request_is_lost(tmp_path: Path) -> N
         with load:
             wait_until(lambda: len(load.seen) > 4, 60)
         assert load.failures == []
-        assert re.search(r"latest replacement: own: 2\d\d requests, of 2\d\d", status(server))
-        assert "own: its process is replaced: 2" in server.log.read_text()
+        assert re.search(r"latest replacement: own: \d+ requests, of 2\d\d", status(server))
+        assert "own: its process is replaced: " in server.log.read_text()
 
 
 def test_a_replacement_that_does_not_load_leaves_the_old_process_serving(tmp_path: Path) -> None:
