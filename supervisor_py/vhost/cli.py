@@ -18,6 +18,7 @@ from . import (
     environment,
     errors,
     hygiene,
+    leaving,
     listening,
     loader,
     pool,
@@ -75,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             preload.load(settings)
             return check.check(settings, sys.stdout)
         _serve(settings, options.bind, tell)
+    except SystemExit as ended:  # of each process that has served
+        leaving.leave(ended.code)
     except CAN_NOT_SERVE as error:
         sys.stderr.write(f"vhost_server: {error}\n")
         tell(f"STATUS={str(error).splitlines()[0]}")

@@ -250,6 +250,52 @@ def test_a_signal_for_the_number_of_workers_ends_no_worker_that_gets_it(
             assert pid_of_answer(sockets) == worker
 
 
+ENDING = """
+import atexit, os, sys, threading, time
+from pathlib import Path
+
+
+class Canary:
+    def __del__(self, create=os.open, path=os.path.abspath("apart"), flags=os.O_CREAT):
+        create(path, flags)
+
+
+sys.canary = Canary()
+atexit.register(lambda: Path(f"exit-{os.getpid()}").touch())
+
+
+def finish():
+    time.sleep(1)
+    Path(f"finished-{os.getpid()}").touch()
+
+
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/later":
+        threading.Thread(target=finish).start()
+    start_response("200 OK", [("X-Pid", str(os.getpid()))])
+    return [b"ok\\n"]
+"""
+
+
+def test_an_ending_process_finishes_its_threads_and_takes_no_shared_object_apart(
+    tmp_path: Path, sockets: Sockets
+) -> None:
+    pool = leaky_pool(tmp_path, workers=1, max_requests=5)
+    folder = tmp_path / "leaky"
+    (folder / "leaky.py").write_text(ENDING)
+    with running(pool, sockets) as server:
+        first = pid_of_answer(sockets, "/later")
+        while pid_of_answer(sockets) == first:
+            pass
+        assert server.stop() == 0
+        pids = {str(first), *(str(new) for _, _, new in recyclings(server))}
+    arbiter = str(server.process.pid)
+    assert {file.name for file in folder.glob("finished-*")} == {f"finished-{first}"}
+    exits = {file.name.removeprefix("exit-") for file in folder.glob("exit-*")}
+    assert exits == {arbiter, *pids}
+    assert not (folder / "apart").exists()
+
+
 def test_status_shows_how_many_were_recycled_and_why(tmp_path: Path) -> None:
     port, control = free_port(), tmp_path / "control"
     pool = leaky_pool(tmp_path, workers=1, max_private_mb=20)
