@@ -46,7 +46,7 @@ from .servers import (
 
 AT_ONCE = 5
 EARLY, LATE = 2_000, 20_000  # requests after which is looked
-SCANS, SCAN_SECONDS = 4, 60.0  # of all pages, for equal ones, before a look
+SCANS, SCAN_SECONDS = 4, 30.0  # of all pages, for equal ones, before a look
 LOOK_SECONDS = 0.1  # between two looks while workers are recycled
 IDLE_SECONDS = 3  # until apps sleep, here
 WAKES = 5  # of each app
