@@ -462,3 +462,39 @@ def test_restarts_of_all_groups_under_load_lose_no_request(tmp_path: Path) -> No
         process.terminate()
         assert process.wait(40) == 0
     assert load.done["new"] > 500
+
+
+def test_a_process_of_a_group_holds_no_socket_of_another_group(tmp_path: Path) -> None:
+    """Else a group that has ended would seem to listen, and an app could take its neighbours'."""
+    pool = write_pool(tmp_path, {"one": {}, "own": ISOLATED, "idle": ISOLATED})
+    with GroupSockets(tmp_path, ["own", "idle"]) as sockets, running(pool, sockets):
+        for name in ("one", "own", "idle"):
+            folder = Path(f"/proc/{ask(sockets, name)['pid']}/fd")
+            held = {link.readlink() for link in folder.iterdir()}
+            listening = {"one": sockets.fds[:2], "own": sockets.fds[2:3], "idle": sockets.fds[3:]}
+            for owner, fds in listening.items():
+                theirs = {Path(f"/proc/self/fd/{fd}").readlink() for fd in fds}
+                assert (theirs <= held) if owner == name else not theirs & held
+
+
+@pytest.mark.parametrize("idle", [{}, {"idle_seconds": 1}])
+def test_an_isolated_app_may_speak_asgi(tmp_path: Path, idle: dict[str, int]) -> None:
+    source = (
+        "async def application(scope, receive, send):\n"
+        "    if scope['type'] == 'lifespan':\n"
+        "        while True:\n"
+        "            event = (await receive())['type']\n"
+        "            open('lifespan', 'a').write(event + '\\n')\n"
+        "            await send({'type': event + '.complete'})\n"
+        "    await send({'type': 'http.response.start', 'status': 200})\n"
+        "    await send({'type': 'http.response.body', 'body': b'asgi'})\n"
+    )
+    pool = write_pool(tmp_path, {"own": ISOLATED | idle | {"source": source}})
+    pool.write_text(pool.read_text().replace("wsgi = ", "asgi = "))
+    told = tmp_path / "own" / "lifespan"
+    with GroupSockets(tmp_path, ["own"]) as sockets, running(pool, sockets):
+        lives = 1 if idle else 0
+        assert told.read_text().split() == ["lifespan.startup", "lifespan.shutdown"][: 1 + lives]
+        assert get(sockets.of("own"), "own.test").body == b"asgi"
+    count = 1 + lives
+    assert told.read_text().split() == ["lifespan.startup", "lifespan.shutdown"] * count
