@@ -43,6 +43,7 @@ class Inventory:
         self._changed = True
         done = self._run(changes)
         assert done.returncode == 0, done.stdout + done.stderr
+        self._changed = bool(changes)
 
     def restore(self) -> None:
         """Bring the machine back to what the scenario's inventory says, where a test changed it."""

@@ -1,7 +1,8 @@
 """Continuous load on one address, with the fate of every single request.
 
-Three kinds at once, because a restart can fail each in its own way: a connection for each request,
-connections that are kept, and requests that are under way for seconds. A request that ends in
+Several kinds at once, because a restart can fail each in its own way: a connection for each
+request, connections that are kept, requests that are under way for seconds, and rare ones, between
+which an app may fall asleep. A request that ends in
 anything but a whole response of status 200 is a failure; nothing is retried. A kept connection that
 the server has closed between two requests is opened anew, as every HTTP client does (RFC 9112
 section 9.5), and counted.
@@ -28,13 +29,14 @@ from pathlib import Path
 
 TIMEOUT_SECONDS = 30.0
 PAUSE_SECONDS = 0.02  # between two requests of one client: load, not a flood
+RARE_SECONDS = 6.0  # the same of a rare one
 
 
 @dataclass(frozen=True)
 class Target:
     """One URL by its Host, and the kind of client that asks for it again and again."""
 
-    kind: str  # "new", "keep-alive" or "slow"
+    kind: str  # "new", "keep-alive", "slow" or "rare"
     host: str
     path: str = "/"
 
@@ -106,11 +108,13 @@ class Client:
         self._outcomes = outcomes
         self._connection: http.client.HTTPConnection | None = None
 
-    def run(self, stopped: Callable[[], bool]) -> None:
+    def run(self, stopped_within: Callable[[float], bool]) -> None:
         """Ask, note the outcome, pause."""
-        while not stopped():
+        pause = RARE_SECONDS if self._target.kind == "rare" else PAUSE_SECONDS
+        while True:
             self._outcomes.append(self._ask())
-            time.sleep(PAUSE_SECONDS)
+            if stopped_within(pause):
+                break
         self._close()
 
     def _ask(self) -> Outcome:
@@ -140,7 +144,7 @@ class Client:
             kind = _UnixConnection if "/" in self._address else http.client.HTTPConnection
             self._connection = kind(self._address, timeout=TIMEOUT_SECONDS)
         headers = {"Host": self._target.host}
-        if self._target.kind == "new":
+        if self._target.kind in ("new", "rare"):
             headers["Connection"] = "close"
         self._connection.request("GET", self._target.path, headers=headers)
         response = self._connection.getresponse()
@@ -168,7 +172,7 @@ def load(address: str, targets: list[Target]) -> Iterator[Report]:
     report = Report()
     stop = threading.Event()
     threads = [
-        threading.Thread(target=Client(address, target, report.outcomes).run, args=[stop.is_set])
+        threading.Thread(target=Client(address, target, report.outcomes).run, args=[stop.wait])
         for target in targets
     ]
     for thread in threads:

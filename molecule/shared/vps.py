@@ -114,6 +114,15 @@ class Vps:
         group = self._cgroup(pool, "name=systemd")
         return [int(pid) for pid in self.host.check_output(f"cat {group}/cgroup.procs").split()]
 
+    def commands(self, pool: str) -> list[str]:
+        """The names of the processes in the pool's unit, which say what they are for."""
+        pids = ",".join(map(str, self.pids(pool)))
+        return str(self.host.run(f"ps -o comm= -p {pids}").stdout).split()
+
+    def wait_until_asleep(self, pool: str, app: str) -> None:
+        """Wait until an app has no process; raises AssertionError after WAIT_SECONDS."""
+        self._wait(lambda: f"kechi:{app}" not in self.commands(pool), f"{app} has no process")
+
     def environment(self, pid: int) -> dict[str, str]:
         """The environment that a process was started with."""
         text = self.host.check_output(f"tr '\\0' '\\n' < /proc/{pid}/environ")

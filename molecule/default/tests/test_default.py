@@ -6,6 +6,7 @@ import http.client
 import json
 import re
 import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -14,21 +15,30 @@ from shared.vps import Vps
 
 RESTARTS = 20
 KILLS = 3
-HOG_MB = 400  # twice what the pool may have
-TARGETS = {
-    "main": [
+HOG_MB = 600  # twice what the pool may have
+SOCKETS = {
+    "/run/kechi/main.sock": [
         Target("new", "motd.example"),
         Target("new", "blog.example"),
         Target("keep-alive", "motd.example"),
         Target("keep-alive", "blog.example"),
         Target("slow", "motd.example", "/slow?seconds=2"),
     ],
-    "clock": [
+    "/run/kechi/main/notes.sock": [
+        Target("new", "notes.example"),
+        Target("keep-alive", "notes.example"),
+    ],
+    "/run/kechi/main/team.sock": [Target("rare", "team.example")],
+    "/run/kechi/clock.sock": [
         Target("new", "clock.example"),
         Target("keep-alive", "clock.example"),
         Target("slow", "clock.example", "/slow?seconds=2"),
     ],
 }
+# of what no unit of a pool has; it may have gone by now, as workers do that are idle or recycled
+FOREIGN = "test ! -e /proc/$pid || grep -q kechi@ /proc/$pid/cgroup || echo $pid"
+TARGETS = [target for targets in SOCKETS.values() for target in targets]
+POOLS = ("main", "clock")
 
 
 @pytest.fixture
@@ -72,13 +82,13 @@ def test_the_blog_keeps_its_posts_over_a_restart(vps):
 
 
 def test_the_super_daemon_and_its_workers_run_unprivileged(vps, host):
-    for pool in ("main", "clock"):
+    for pool in POOLS:
         users = host.check_output(f"ps -o user:32= -p {','.join(map(str, vps.pids(pool)))}")
         assert set(users.split()) == {f"kechi-{pool}"}
 
 
 def test_the_environment_directory_reaches_the_child(vps, host):
-    for pool in ("main", "clock"):
+    for pool in POOLS:
         environment = vps.environment(vps.generations(pool)[0].pid)
         assert environment["KILL_OLD_DELAY"] == "1"
         assert environment["ENABLE_AUTO_RESTART"] == "1"
@@ -99,22 +109,26 @@ def test_memory_of_the_workers_is_told(host, vps):
     assert host.run("shared_memory_size 999999").rc != 0
 
 
-@pytest.mark.parametrize(("pool", "targets"), TARGETS.items())
-def test_no_request_fails_in_restarts_by_hup(vps, pool, targets):
-    first = vps.generation(pool)
-    with load(vps.address, targets) as report:
+def test_no_request_fails_in_restarts_by_hup(vps):
+    first = {pool: vps.generation(pool) for pool in POOLS}
+    with load(vps.address, TARGETS) as report:
         for number in range(1, RESTARTS + 1):
-            vps.hup(pool)
-            vps.wait_for_generation(pool, first + number)
+            for pool in POOLS:
+                vps.hup(pool)
+            for pool in POOLS:
+                vps.wait_for_generation(pool, first[pool] + number)
     print(report)
     assert report.failures == [], str(report)
     assert report.reopened == 0, "a restart must not close what the front end keeps"
-    assert vps.generation(pool) == first + RESTARTS
-    for target in targets:
+    assert {pool: vps.generation(pool) - first[pool] for pool in POOLS} == dict.fromkeys(
+        POOLS, RESTARTS
+    )
+    for target in TARGETS:
+        began = first["clock" if target.host.startswith("clock") else "main"]
         seen = report.generations(target.host)
-        assert seen <= set(range(first, first + RESTARTS + 1))
-        if target.kind != "slow":
-            assert seen == set(range(first, first + RESTARTS + 1)), target
+        assert seen <= set(range(began, began + RESTARTS + 1))
+        if target.kind in ("new", "keep-alive"):
+            assert seen == set(range(began, began + RESTARTS + 1)), target
 
 
 def test_a_generation_that_fails_to_start_is_told_and_the_old_one_goes_on(vps, host):
@@ -133,7 +147,7 @@ def test_a_generation_that_fails_to_start_is_told_and_the_old_one_goes_on(vps, h
 
 def test_a_memory_hog_is_killed_by_the_limit_and_the_sites_recover(vps, host):
     limit = host.check_output("systemctl show --property=MemoryMax --value kechi@main.service")
-    assert int(limit) == 200 * 1024 * 1024
+    assert int(limit) == 300 * 1024 * 1024
     super_daemon = vps.main_pid("main")
     killed = vps.oom_kills("main")
     assert vps.get("hog.example", "/?megabytes=16").status == 200
@@ -145,29 +159,29 @@ def test_a_memory_hog_is_killed_by_the_limit_and_the_sites_recover(vps, host):
     assert vps.main_pid("main") == super_daemon, "one worker's death was the whole pool's"
 
 
-@pytest.mark.parametrize("pool", ["main", "clock"])
-def test_a_kill_9_of_the_super_daemon_costs_no_request_and_leaves_no_orphan(vps, host, pool):
-    path, targets = f"/run/kechi/{pool}.sock", TARGETS[pool]
-    with (
-        load(vps.address, targets) as report,
-        load_within(vps.within, path, targets) as direct,
-    ):
+def test_a_kill_9_of_the_super_daemons_costs_no_request_and_leaves_no_orphan(vps, host):
+    with ExitStack() as loads:
+        reports = {"nginx": loads.enter_context(load(vps.address, TARGETS))}
+        for path, targets in SOCKETS.items():
+            reports[path] = loads.enter_context(load_within(vps.within, path, targets))
         for _ in range(KILLS):
             time.sleep(1)
-            before, orphans = vps.main_pid(pool), vps.pids(pool)
-            host.check_output(f"kill -9 {before}")
-            vps.wait_for_another_super_daemon(pool, before)
-            assert host.run(f"ps -o pid= -p {','.join(map(str, orphans))}").stdout == ""
-            held = host.check_output(f"ss --no-header -xlp src {path}")
-            holders = {int(pid) for pid in re.findall(r"pid=(\d+)", held)}
-            assert holders <= {1, *vps.pids(pool)}, held
-    print(f"through nginx\n{report}\nat the socket\n{direct}")
-    assert report.failures == [], str(report)
-    assert direct.failures == [], str(direct)
+            before = {pool: (vps.main_pid(pool), vps.pids(pool)) for pool in POOLS}
+            host.check_output(f"kill -9 {' '.join(str(pid) for pid, _ in before.values())}")
+            for pool, (super_daemon, orphans) in before.items():
+                vps.wait_for_another_super_daemon(pool, super_daemon)
+                assert host.run(f"ps -o pid= -p {','.join(map(str, orphans))}").stdout == ""
+            held = [host.check_output(f"ss --no-header -xlp src {path}") for path in SOCKETS]
+            holders = set(re.findall(r"pid=(\d+)", str(held))) - {"1"}
+            assert holders, held
+            assert host.check_output(f"for pid in {' '.join(holders)}; do {FOREIGN}; done") == ""
+    for address, report in reports.items():
+        print(f"{address}\n{report}")
+        assert report.failures == [], f"{address}: {report}"
 
 
 def test_the_units_are_there_after_a_reboot(host):
-    for pool in ("main", "clock"):
-        for unit in ("service", "socket"):
-            assert host.run(f"systemctl is-enabled kechi@{pool}.{unit}").stdout.strip() == "enabled"
+    units = [f"kechi@{pool}.{kind}" for pool in POOLS for kind in ("service", "socket")]
+    for unit in [*units, "kechi@main.notes.socket", "kechi@main.team.socket"]:
+        assert host.run(f"systemctl is-enabled {unit}").stdout.strip() == "enabled"
     assert host.service("nginx").is_enabled

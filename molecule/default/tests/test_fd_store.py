@@ -19,7 +19,8 @@ TARGETS = [
 KILLS = 3
 SERVICE = f"""[Service]
 Type=notify
-ExecStart=/usr/local/bin/start_server --readiness=notify --path={SOCKET} -- \\
+ExecStart=/usr/local/bin/start_server --readiness=notify \\
+    --path={SOCKET} --path=/run/notes.sock --path=/run/team.sock -- \\
     /srv/kechi/main/venv/bin/vhost_server /etc/kechi/pools/main.toml
 Restart=always
 RestartSec=100ms
@@ -46,7 +47,7 @@ def _show(host, unit, name):
 
 
 def test_sockets_in_the_fd_store_outlive_a_kill_9_and_end_with_a_stop(vps, host, service):
-    assert _show(host, service, "NFileDescriptorStore") == "1"
+    assert _show(host, service, "NFileDescriptorStore") == "3"
     with load_within(vps.within, SOCKET, TARGETS) as report:
         for kills in range(1, KILLS + 1):
             time.sleep(1)

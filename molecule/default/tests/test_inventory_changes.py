@@ -18,6 +18,13 @@ NEW_APP = {
     "environment": {"GREETER_SHARED": "/srv/www/second/shared"},
 }
 SITES = [Target("new", "motd.example"), Target("keep-alive", "clock.example")]
+ISOLATED_SITES = [
+    *SITES,
+    Target("slow", "motd.example", "/slow?seconds=2"),
+    Target("new", "notes.example"),
+    Target("keep-alive", "notes.example"),
+    Target("rare", "team.example"),
+]
 
 
 @pytest.fixture
@@ -66,6 +73,44 @@ def test_a_new_app_joins_its_pool_by_graceful_restart_and_leaves_the_other_pool_
     assert vps.get("second.example").text == "hello from /srv/www/second/shared\n"
     assert vps.state("main") == (super_daemon, generation + 1)
     assert vps.state("clock") == clock
+
+
+def test_an_isolated_app_comes_and_goes_and_no_request_to_the_others_fails(vps, host, inventory):
+    """systemd opens its socket for a new super-daemon only; the others' sockets stay open."""
+    pools = copy.deepcopy(inventory.variables["vhost_app_pools"])
+    pools[0]["apps"].append(NEW_APP | {"isolation": "process"})
+    super_daemon = vps.main_pid("main")
+    clock = vps.state("clock")
+    with load(vps.address, ISOLATED_SITES) as report:
+        inventory.apply(vhost_app_pools=pools)
+        answer = vps.get("second.example")
+        assert vps.main_pid("main") != super_daemon
+        assert "kechi:second" in vps.commands("main")
+        inventory.restore()
+    print(report)
+    assert answer.text == "hello from /srv/www/second/shared\n"
+    assert report.failures == [], str(report)
+    assert vps.state("clock") == clock
+    assert host.run("systemctl is-active kechi@main.second.socket").stdout == "inactive\n"
+    for left in ("/etc/systemd/system/kechi@main.second.socket", "/run/kechi/main/second.sock"):
+        assert not host.file(left).exists
+    assert vps.get("second.example").status == 421
+
+
+def test_an_isolated_app_that_does_not_load_is_refused_before_its_pool_is_stopped(
+    vps, host, inventory
+):
+    pools = copy.deepcopy(inventory.variables["vhost_app_pools"])
+    pools[0]["apps"].append(NEW_APP | {"isolation": "process", "wsgi": "greeter:nothing"})
+    before = vps.state("main")
+    with load(vps.address, SITES) as report:
+        output = inventory.refuse(vhost_app_pools=pools)
+        assert vps.state("main") == before
+        inventory.apply()
+    assert "pool main: it would not start again, so it goes on as it is" in output
+    assert "nothing is not there" in output
+    assert report.failures == [], str(report)
+    assert vps.state("main") == before
 
 
 @pytest.mark.parametrize(
