@@ -21,7 +21,7 @@ import gunicorn.glogging
 from . import groups, member, recycling
 from .arbiter import private_kb
 from .groups import DIED, LEAVING, REFUSED, SLEPT, STARTING, Action, Groups, Traits
-from .ledger import PARENT, Ledger
+from .ledger import PARENT, SHARED, Ledger
 from .member import Member, Page
 from .server import Application
 from .worker import ASLEEP, Worker
@@ -249,7 +249,7 @@ class Parent:
         timeout = HEARTBEAT_SECONDS / 2
         worker = Worker(number, os.getpid(), [], application, timeout, application.cfg, self._log)
         worker.idle_seconds = one.idle_seconds
-        worker.group = one.name
+        worker.group = one.name or SHARED
         worker.limits = recycling.limits(one.workers, random.random)
         return worker
 

@@ -58,7 +58,9 @@ class Pool:
 
 
 @contextlib.contextmanager
-def running_pool(folder: Path, name: str, *, workers: int = 2) -> Iterator[Pool]:
+def running_pool(
+    folder: Path, name: str, *, workers: int = 2, isolated: str = ""
+) -> Iterator[Pool]:
     runtime = folder / "run" / f"kechi-{name}"
     runtime.mkdir(parents=True)
     file = folder / f"{name}.toml"
@@ -68,6 +70,14 @@ def running_pool(folder: Path, name: str, *, workers: int = 2) -> Iterator[Pool]
     )
     pool = Pool(name, folder / "run", free_port())
     options = [f"--pid-file={runtime}/pid", "--readiness=notify"]
+    if isolated:
+        with file.open("a") as text:
+            text.write(
+                f'[[apps]]\nname = "{isolated}"\nhosts = ["{isolated}.test"]\n'
+                f'directory = "{EXAMPLES}/motd"\nwsgi = "motd:application"\n'
+                'isolation = "process"\n'
+            )
+        options.append(f"--path={folder}/{isolated}.sock")
     with start_server(pool.port, folder, *COMMAND, str(file), options=options):
         wait_until((runtime / "pid").exists)
         wait_until(lambda: get_or_none(pool.port) == 200)
@@ -115,6 +125,24 @@ def test_the_sums_are_those_of_the_processes_and_workers_are_what_serves(pool: P
     assert [one["pid"] for one in workers] == [one["pid"] for one in found["processes"][2:]]
     shared = 100 * sum(one["shared_kb"] for one in workers) / sum(o["rss_kb"] for o in workers)
     assert found["workers_shared_percent"] == round(shared, 1)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_each_isolated_app_is_told_by_its_whole_name(tmp_path: Path, workers: int) -> None:
+    name = "a-name-of-more-letters"  # than a process's name may have
+    with running_pool(tmp_path, "main", workers=workers, isolated=name) as pool:
+        assert get(f"{tmp_path}/{name}.sock", f"{name}.test").status == 200
+        wait_until(lambda: (pool.sample().requests or 0) >= 2)
+        sample = pool.sample()
+        summary = pool.measure("main").stdout.splitlines()[-1]
+    assert set(sample.groups_pss_kb) == {"(parent)", "(shared)", name}
+    assert all(kb > 0 for kb in sample.groups_pss_kb.values())
+    served = {one.group: one.requests for one in sample.processes if one.worker}
+    assert served[name] == 1
+    groups = [one.group for one in sample.processes if one.worker]
+    assert sorted(map(str, groups)) == ["(shared)"] * workers + [name]
+    assert summary.startswith("by app: ")
+    assert f"{name} " in summary
 
 
 def test_all_pools_of_the_machine_are_measured(tmp_path: Path) -> None:
