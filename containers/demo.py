@@ -171,20 +171,11 @@ def _inside(machines: Machines, machine: str, script: str, *arguments: str) -> s
     return done.stdout
 
 
-# the unit's control group is below a controller on cgroup v1, and at the top on v2
-_PIDS = """
-group=$(systemctl show --property=ControlGroup --value "kechi@$1")
-cat "/sys/fs/cgroup$group/cgroup.procs" 2>/dev/null ||
-    cat "/sys/fs/cgroup/systemd$group/cgroup.procs"
-"""
-
-
 def _pool_report(machines: Machines, machine: str, pool: str) -> Iterator[str]:
     status = _inside(machines, machine, 'cat "/run/kechi-$1/status"', pool)
     generations = [line.partition(":")[0] for line in status.split()]
     yield f"Pool {pool}: generation {', '.join(generations)}; super-daemon and workers:"
-    pids = _inside(machines, machine, _PIDS, pool).split()
-    table = _inside(machines, machine, 'shared_memory_size "$@"', *pids)
+    table = _inside(machines, machine, 'shared_memory_size "$1"', pool)
     yield from (f"  {line}" for line in table.splitlines())
 
 
@@ -212,7 +203,7 @@ Try next:
   {inside} systemctl reload kechi@{pool}          # a restart: no request is lost
   {inside} cat /run/kechi-{pool}/status           # GENERATION:PID
   {inside} systemctl status kechi@{pool}
-  {inside} sh -c 'shared_memory_size $(pgrep -u kechi-{pool})'
+  {inside} shared_memory_size {pool}
   edit {INVENTORY}group_vars/all.yml and run `make demo` again
   make demo-clean"""
     )
