@@ -180,7 +180,7 @@ class Groups:
                 group.leaving.append(process)
                 if not group.traits.sleeps and self._stopping is None:
                     self._back_off(group, process, now)
-                self._fill(group, now)
+                self._fill(group)
         return self._take()
 
     def ended(self, number: int, how: str, now: float, reason: str = "") -> list[Action]:
@@ -343,7 +343,7 @@ class Groups:
         """Note an end in peace: by sleeping, or of a trial."""
         group.settled = True
         group.deaths = 0
-        self._fill(group, now)
+        self._fill(group)
         self._settle()
         self._try_next(now)
 
@@ -360,16 +360,13 @@ class Groups:
         else:
             self._say(group, f"its process has {reason}; the next one starts in {delay:.0f} s")
             group.settled = True
-            self._fill(group, now)
+            self._fill(group)
         self._settle()
         self._try_next(now)
 
-    def _fill(self, group: Group, now: float) -> None:
-        """Have the process in preparation take the place of one that has gone, or start one."""
-        if group.replacement is not None:
-            group.main, group.replacement = group.replacement, None
-        elif self._stopping is None and not group.traits.sleeps and now >= group.not_before:
-            group.main = self._start(group, LENIENT, now)
+    def _fill(self, group: Group) -> None:
+        """Have the process in preparation, if any, take the place of one that has gone."""
+        group.main, group.replacement = group.replacement, None
 
     def _retire(self, group: Group, process: Process) -> None:
         process.stage = LEAVING

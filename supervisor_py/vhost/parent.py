@@ -154,6 +154,8 @@ class Parent:
             self._groups.told(child.group, told, missing)
         if stage != child.stage:
             if child.stage == STARTING:
+                if child.worker is not None:
+                    child.worker.tmp.notify()  # it may hang before it has ever done so itself
                 self._do(self._groups.accepts(number, now, broken=down))
             child.stage = stage
             if stage == LEAVING:

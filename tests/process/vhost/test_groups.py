@@ -257,6 +257,19 @@ def test_at_boot_a_broken_isolated_app_takes_only_itself_down(
         assert get(sockets.of("own"), "one.test").status == 421
 
 
+def test_at_boot_a_broken_shared_app_leaves_its_neighbours_and_the_isolated_ones(
+    tmp_path: Path,
+) -> None:
+    pool = write_pool(tmp_path, {"one": {}, "two": {"source": BROKEN}, "own": ISOLATED})
+    with (
+        GroupSockets(tmp_path, ["own"]) as sockets,
+        running(pool, sockets, SERVER_STARTER_BOOT="1") as server,
+    ):
+        assert status(server).endswith("; can't load two")
+        assert [ask(sockets, name)["app"] for name in ("one", "own")] == ["one", "own"]
+        assert get(sockets.path, "two.test").status == 503
+
+
 def test_a_library_version_that_a_neighbour_contradicts_is_refused_though_isolated(
     tmp_path: Path,
 ) -> None:

@@ -160,7 +160,8 @@ HISTORIES: dict[str, tuple[list[Traits], bool, History]] = {
         [
             (("begin", 0.0), ["start shop 1 strict"]),
             (("accepts", 1, 1.0), ["ready"]),
-            (("ended", 1, DIED, 2.0, "died"), ["start shop 2 lenient"]),
+            (("ended", 1, DIED, 2.0, "died"), []),
+            (("tick", 2.0), ["start shop 2 lenient"]),
             (("accepts", 2, 3.0), []),
             (("ended", 2, DIED, 4.0, "died"), []),
             (("tick", 4.9), []),
@@ -170,7 +171,8 @@ HISTORIES: dict[str, tuple[list[Traits], bool, History]] = {
             (("tick", 8.9), []),
             (("tick", 9.0), ["start shop 4 lenient"]),
             (("accepts", 4, 10.0), []),
-            (("ended", 4, DIED, 10.0 + STEADY_SECONDS, "died"), ["start shop 5 lenient"]),
+            (("ended", 4, DIED, 10.0 + STEADY_SECONDS, "died"), []),
+            (("tick", 10.0 + STEADY_SECONDS), ["start shop 5 lenient"]),
         ],
     ),
     "a sleeper that has crashed is not polled before its time": (
@@ -195,7 +197,8 @@ HISTORIES: dict[str, tuple[list[Traits], bool, History]] = {
         [
             (("begin", 0.0), ["start shop 1 strict"]),
             (("accepts", 1, 1.0), ["ready"]),
-            (("leaves", 1, 2.0), ["start shop 2 lenient"]),
+            (("leaves", 1, 2.0), []),
+            (("tick", 2.0), ["start shop 2 lenient"]),
             (("ended", 1, DIED, 20.0, "exited with 0"), []),
             (("accepts", 2, 21.0), []),
         ],
@@ -327,6 +330,7 @@ def test_there_is_a_deadline_only_where_something_is_to_be_done() -> None:
     groups.ended(2, SLEPT, 1.0)
     assert groups.deadline(1.0) is None
     groups.ended(1, DIED, 2.0, "died")
+    groups.tick(2.0)
     groups.accepts(3, 3.0)
     groups.ended(3, DIED, 4.0, "died")
     assert groups.deadline(4.0) == 5.0
