@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from supervisor_py import memory
+
 PATIENCE = 30.0  # seconds for any one step; more means that something is broken
 PAUSE = 0.01  # seconds between two looks
 MARK = "KECHI_BENCH"
@@ -50,12 +52,18 @@ def running(
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
         raise RuntimeError(f"{name}: {error}\n{tail}") from error
     finally:
-        while left := marked(directory):  # how well it stops is not measured
+        while left := _left(directory, processes):  # how well it stops is not measured
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         for process in processes:
             process.wait()
+
+
+def _left(directory: Path, processes: Sequence[subprocess.Popen[bytes]]) -> set[int]:
+    """Return all that a run has left; nginx writes its title over its variables."""
+    running = [process.pid for process in processes if process.poll() is None]
+    return {*marked(directory), *(pid for one in running for pid in memory.tree(one))}
 
 
 def marked(directory: Path) -> list[int]:

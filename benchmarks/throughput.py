@@ -106,9 +106,8 @@ def parse(said: str) -> Load:
     if rate is None or p99 is None:
         raise WrkError(f"no report of wrk: {said[:200]!r}")
     bad = re.search(r"^\s+Non-2xx or 3xx responses: ([0-9]+)$", said, re.MULTILINE)
-    errors = re.search(
-        r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", said
-    )
+    # read errors are connections that were closed without being announced, as uWSGI does it
+    errors = re.search(r"Socket errors: connect (\d+), read \d+, write (\d+), timeout (\d+)", said)
     failed = int(bad[1]) if bad else 0
     failed += sum(map(int, errors.groups())) if errors else 0
     return Load(float(rate[1]), float(p99[1]) * UNITS[p99[2]], failed)
@@ -132,6 +131,7 @@ class Contender:
     command: Callable[[int], list[str]]
     pages: Sequence[WebApp] = (HELLO, BLOG)
     keeps: bool = True  # whether it keeps connections at all
+    closes: bool = True  # whether it closes one when asked to
     port: int = 0
     loads: dict[str, list[Load]] = field(default_factory=dict)
 
@@ -167,7 +167,7 @@ def contenders(apps: Sequence[WebApp], directory: Path, bin_directory: Path) -> 
         Contender("gunicorn gthread", gunicorn("--worker-class=gthread", threads)),
         Contender("gunicorn sync", gunicorn(), keeps=False),
         Contender("uWSGI http-socket", uwsgi("http-socket"), keeps=False),
-        Contender("uWSGI http11-socket", uwsgi("http11-socket")),
+        Contender("uWSGI http11-socket", uwsgi("http11-socket"), closes=False),
         Contender("granian", granian),
     ]
     if nginx := shutil.which("nginx", path="/usr/sbin:/usr/bin"):
@@ -241,7 +241,7 @@ def measure(
         say(f"round {turn + 1} of {rounds} …")
         for kind, app, keep in KINDS:
             for one in measured:
-                if app in one.pages and (one.keeps or not keep):
+                if app in one.pages and (one.keeps if keep else one.closes):
                     one.loads.setdefault(kind, []).append(load(one.port, app, seconds, keep=keep))
         look()
 
