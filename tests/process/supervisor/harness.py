@@ -70,8 +70,10 @@ class Server:
         self.plan(ready=True)
 
     def plan(self, **behaviour: object) -> None:
-        """Say how the next generations behave."""
-        self.plan_file.write_text(json.dumps(behaviour))
+        """Say how the next generations behave; at once, as one may be starting."""
+        new = self.plan_file.with_suffix(".new")
+        new.write_text(json.dumps(behaviour))
+        new.replace(self.plan_file)
 
     def start(
         self,

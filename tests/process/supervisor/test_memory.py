@@ -30,11 +30,18 @@ def _processes(server: Server, number: int) -> int:
     return len(memory.tree(server.generations()[number]))
 
 
+def _leave(room: Path, kb: str) -> None:
+    """Say how much is left, at once: the server may be reading."""
+    new = room.with_suffix(".new")
+    new.write_text(kb)
+    new.replace(room)
+
+
 @pytest.fixture
 def room(server: Server) -> Path:
     """The memory that is left, in kB."""
     file = server.directory / "room"
-    file.write_text("1e9")
+    _leave(file, "1e9")
     return file
 
 
@@ -91,14 +98,14 @@ def test_a_restart_that_does_not_fit_asks_for_room_and_goes_on_when_there_is(
 ) -> None:
     server.plan(workers=3)
     _start(server, *SHRINK, prelude=ROOM.format(file=str(room))).wait_serving(1)
-    room.write_text("1000")
+    _leave(room, "1000")
     server.signal(signal.SIGHUP)
     wait_until((server.directory / "signals-1").exists, "it is asked to shrink")
     wait_until(lambda: _processes(server, 1) == 3, "it has given a worker up")
     server.wait_for("restart waits: a second generation needs ")
     assert "MB of memory, and 1 MB are left (the test's limit)" in server.said()
     assert server.generations().keys() == {1}
-    room.write_text("1e9")
+    _leave(room, "1e9")
     server.wait_serving(2)
     assert _processes(server, 2) == 4, "all of its workers"
     assert (server.directory / "signals-1").read_text() == "SIGTTOU\n"
@@ -111,7 +118,7 @@ def test_a_restart_that_never_fits_is_put_off_says_why_and_gives_the_workers_bac
     server.plan(workers=2)
     _start(server, *SHRINK, "--memory-wait=1.5", prelude=ROOM.format(file=str(room)))
     server.wait_serving(1)
-    room.write_text("2048")
+    _leave(room, "2048")
     failed = server.restart()
     assert failed.returncode == 1
     assert "waiting: a second generation needs " in failed.stderr
@@ -123,7 +130,7 @@ def test_a_restart_that_never_fits_is_put_off_says_why_and_gives_the_workers_bac
     wait_until(lambda: signals.read_text() == "SIGTTOU\nSIGTTIN\n", "one was enough, and came back")
     assert _processes(server, 1) == 3
     assert server.generations().keys() == {1}
-    room.write_text("1e9")
+    _leave(room, "1e9")
     assert server.restart().returncode == 0, "who asks again need not wait for the next look"
     assert server.generations().keys() == {2}
     assert server.stop() == 0
@@ -132,19 +139,19 @@ def test_a_restart_that_never_fits_is_put_off_says_why_and_gives_the_workers_bac
 def test_without_a_signal_to_shrink_a_restart_just_waits(server: Server, room: Path) -> None:
     server.plan(workers=2)
     _start(server, prelude=ROOM.format(file=str(room))).wait_serving(1)
-    room.write_text("1000")
+    _leave(room, "1000")
     server.signal(signal.SIGHUP)
     server.wait_for("restart waits")
     time.sleep(1.2)
     assert _processes(server, 1) == 3
     assert not (server.directory / "signals-1").exists()
-    room.write_text("1e9")
+    _leave(room, "1e9")
     server.wait_serving(2)
     assert server.stop() == 0
 
 
 def test_when_nobody_serves_no_room_is_waited_for(server: Server, room: Path) -> None:
-    room.write_text("0")
+    _leave(room, "0")
     server.plan(workers=1)
     _start(server, prelude=ROOM.format(file=str(room))).wait_serving(1)
     assert server.stop() == 0
