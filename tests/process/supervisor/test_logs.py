@@ -239,8 +239,10 @@ def test_a_log_command_holds_none_of_our_sockets(server: Server) -> None:
     _talk(
         server, f"--path={server.path}", f"--log-file=|exec {server.directory}/take"
     ).wait_serving(1)
-    wait_until(pids.exists, "it runs")
-    fds = Path(f"/proc/{pids.read_text().strip()}/fd")
+    wait_until(lambda: pids.exists() and pids.read_text().endswith("\n"), "it runs")
+    command = Path(f"/proc/{pids.read_text().strip()}")
+    wait_until(lambda: (command / "comm").read_text() == "cat\n", "the shell has become another")
+    fds = command / "fd"
     links = {int(link.name): str(link.readlink()) for link in fds.iterdir()}
     assert sorted(links) == [0, 1, 2]
     assert server.stop() == 0

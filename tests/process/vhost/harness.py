@@ -71,6 +71,15 @@ def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.05)
 
 
+def opened(pid: int) -> set[Path]:
+    """Return what a process has open, while it may be opening and closing."""
+    found = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.add(link.readlink())
+    return found
+
+
 @dataclass
 class Sockets:
     """The listeners that outlive every generation: a unix path and a TCP port."""

@@ -12,7 +12,7 @@ import pytest
 from supervisor_py.vhost import warmup
 from supervisor_py.vhost.hosts import Site
 
-from .harness import Server, Sockets, get, running, vhost_server, wait_until
+from .harness import Server, Sockets, get, opened, running, vhost_server, wait_until
 
 Write = Callable[..., Path]
 TELL = """
@@ -367,8 +367,6 @@ def test_a_pool_of_connections_is_emptied_before_the_fork(pool: Write, sockets: 
         return told(start_response, [os.getpid(), os.getpid()])
     """
     with running(pool(code, app='warm_up = ["/"]'), sockets) as server:
-        opened = Path(f"/proc/{server.process.pid}/fd")
-        links = [str(fd.readlink()) for fd in opened.iterdir()]
-        assert not [link for link in links if link.endswith("data.db")]
+        assert not [path for path in opened(server.process.pid) if path.name == "data.db"]
         assert "the app site: " not in server.log.read_text()
         from_each_worker(server)

@@ -32,6 +32,7 @@ from .harness import (
     Server,
     Sockets,
     get,
+    opened,
     running,
     serving,
     vhost_server,
@@ -482,8 +483,7 @@ def test_a_process_of_a_group_holds_no_socket_of_another_group(tmp_path: Path) -
     pool = write_pool(tmp_path, {"one": {}, "own": ISOLATED, "idle": ISOLATED})
     with GroupSockets(tmp_path, ["own", "idle"]) as sockets, running(pool, sockets):
         for name in ("one", "own", "idle"):
-            folder = Path(f"/proc/{ask(sockets, name)['pid']}/fd")
-            held = {link.readlink() for link in folder.iterdir()}
+            held = opened(ask(sockets, name)["pid"])
             listening = {"one": sockets.fds[:2], "own": sockets.fds[2:3], "idle": sockets.fds[3:]}
             for owner, fds in listening.items():
                 theirs = {Path(f"/proc/self/fd/{fd}").readlink() for fd in fds}
