@@ -5,7 +5,8 @@ request, connections that are kept, requests that are under way for seconds, and
 which an app may fall asleep. A request that ends in
 anything but a whole response of status 200 is a failure; nothing is retried. A kept connection that
 the server has closed between two requests is opened anew, as every HTTP client does (RFC 9112
-section 9.5), and counted.
+section 9.5), and counted. While the front end itself is reloaded, that may cross a request: then it
+is asked again, as browsers do (section 9.3.1), and counted alike; the pools get no such grace.
 
 As a program it loads a unix socket of the machine that it runs on, until its stdin is closed:
 
@@ -102,10 +103,13 @@ class _UnixConnection(http.client.HTTPConnection):
 class Client:
     """Asks for one target until told to stop."""
 
-    def __init__(self, address: str, target: Target, outcomes: list[Outcome]) -> None:
+    def __init__(
+        self, address: str, target: Target, outcomes: list[Outcome], *, front_end_reloads: bool
+    ) -> None:
         self._address = address
         self._target = target
         self._outcomes = outcomes
+        self._front_end_reloads = front_end_reloads
         self._connection: http.client.HTTPConnection | None = None
 
     def run(self, stopped_within: Callable[[float], bool]) -> None:
@@ -123,8 +127,16 @@ class Client:
         reopened = self._closed_meanwhile()
         if reopened:
             self._close()
+        kept = self._connection is not None
         try:
-            generation = self._request()
+            try:
+                generation = self._request()
+            except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+                if not (kept and self._front_end_reloads):
+                    raise
+                reopened = True
+                self._close()
+                generation = self._request()
         except (OSError, http.client.HTTPException) as failure:
             error = f"{type(failure).__name__}: {failure}"
             self._close()
@@ -164,17 +176,21 @@ class Client:
 
 
 @contextmanager
-def load(address: str, targets: list[Target]) -> Iterator[Report]:
+def load(
+    address: str, targets: list[Target], *, front_end_reloads: bool = False
+) -> Iterator[Report]:
     """Load `address` (HOST:PORT, or a path) while the block runs, one client for each target.
 
-    The report is complete when the block has ended.
+    `front_end_reloads`: nginx before 1.27.4 then closes kept connections without a look at what
+    comes in on them. The report is complete when the block has ended.
     """
     report = Report()
     stop = threading.Event()
-    threads = [
-        threading.Thread(target=Client(address, target, report.outcomes).run, args=[stop.wait])
+    clients = [
+        Client(address, target, report.outcomes, front_end_reloads=front_end_reloads)
         for target in targets
     ]
+    threads = [threading.Thread(target=client.run, args=[stop.wait]) for client in clients]
     for thread in threads:
         thread.start()
     try:

@@ -67,7 +67,7 @@ def test_a_new_app_joins_its_pool_by_graceful_restart_and_leaves_the_other_pool_
     pools[0]["apps"].append(NEW_APP)
     super_daemon, generation = vps.state("main")
     clock = vps.state("clock")
-    with load(vps.address, SITES) as report:
+    with load(vps.address, SITES, front_end_reloads=True) as report:
         inventory.apply(vhost_app_pools=pools)
     assert report.failures == [], str(report)
     assert vps.get("second.example").text == "hello from /srv/www/second/shared\n"
@@ -81,7 +81,7 @@ def test_an_isolated_app_comes_and_goes_and_no_request_to_the_others_fails(vps, 
     pools[0]["apps"].append(NEW_APP | {"isolation": "process"})
     super_daemon = vps.main_pid("main")
     clock = vps.state("clock")
-    with load(vps.address, ISOLATED_SITES) as report:
+    with load(vps.address, ISOLATED_SITES, front_end_reloads=True) as report:
         inventory.apply(vhost_app_pools=pools)
         answer = vps.get("second.example")
         assert vps.main_pid("main") != super_daemon
