@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,12 @@ import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ..plugin_utils.checks import BY_ROLE, Machine
+from ..plugin_utils import memory_budget
+from ..plugin_utils.checks import BY_ROLE, Machine, planned_swap_mb, pools_budget
 from ..plugin_utils.settings import problems, unknown
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
+SWAP, POOLS = "swap", "vhost_app"
 
 
 def _read(role: str, *parts: str) -> Any:
@@ -36,11 +38,7 @@ class ActionModule(ActionBase):
         _, arguments = self.validate_argument_spec(
             {"roles": {"type": "list", "elements": "str", "required": True}}
         )
-        facts = task_vars.get("ansible_facts", {})
-        machine = Machine(
-            memory_mb=facts.get("memtotal_mb"),
-            inventory=Path(str(task_vars.get("inventory_dir") or Path.cwd())),
-        )
+        machine = self._machine(arguments["roles"], task_vars)
         found: list[str] = []
         looked_at = 0
         for role in arguments["roles"]:
@@ -50,9 +48,10 @@ class ActionModule(ActionBase):
             values = self._values(role, spec, task_vars)
             looked_at += len(values)
             # the second round of checks may rely on the types that the first one found right
-            found += [*unknown(role, spec, task_vars), *problems(spec, values)] or list(
-                BY_ROLE[role](values, machine)
-            )
+            wrong = [*unknown(role, spec, task_vars), *problems(spec, values)]
+            found += wrong or list(BY_ROLE[role](values, machine))
+            if role == POOLS and not wrong and (budget := pools_budget(values, machine)):
+                result["memory_budget"] = memory_budget.table(budget)
         if found:
             result["failed"] = True
             result["msg"] = "\n".join(
@@ -62,6 +61,25 @@ class ActionModule(ActionBase):
             result["msg"] = f"{looked_at} settings of {', '.join(arguments['roles'])} are usable"
         result["changed"] = False
         return result
+
+    def _machine(self, checked: Sequence[str], task_vars: Mapping[str, Any]) -> Machine:
+        """What is known of the machine; swap counts that this play will have made."""
+        facts = task_vars.get("ansible_facts", {})
+        swap_mb = int(facts.get("swaptotal_mb") or 0)
+        played = [
+            str(name).rpartition(".")[2] for name in task_vars.get("ansible_play_role_names", [])
+        ]
+        is_container = "container" in facts.get("virtualization_tech_guest", [])
+        if SWAP in (*checked, *played) and not is_container:
+            spec = _read(SWAP, "meta", "argument_specs.yml")["argument_specs"]["main"]["options"]
+            values = self._values(SWAP, spec, task_vars)
+            if not problems(spec, values):
+                swap_mb = max(swap_mb, planned_swap_mb(values))
+        return Machine(
+            memory_mb=facts.get("memtotal_mb"),
+            inventory=Path(str(task_vars.get("inventory_dir") or Path.cwd())),
+            swap_mb=swap_mb,
+        )
 
     def _values(
         self, role: str, spec: Mapping[str, Any], task_vars: Mapping[str, Any]

@@ -27,3 +27,11 @@ EXAMPLES = """
   kechi.vps.check_settings:
     roles: [swap, supervisor, vhost_app, frontend]
 """
+
+RETURN = """
+memory_budget:
+  description: What the pools may take of the machine's memory, as the lines of a table.
+  returned: when the role vhost_app is among O(roles), and the machine's memory is known
+  type: list
+  elements: str
+"""

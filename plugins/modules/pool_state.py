@@ -57,7 +57,7 @@ options:
         elements: path
         required: true
       limits_paths:
-        description: A change in these only changes memory limits.
+        description: A change in these only changes limits of memory, tasks and processor.
         type: list
         elements: path
         required: true
@@ -98,7 +98,8 @@ from ansible.module_utils.basic import AnsibleModule
 Properties = dict[str, str]
 
 KINDS = ("unit", "daemon", "generation", "limits")
-LIMITS = ("MemoryMax", "MemoryHigh")
+LIMITS = ("MemoryMax", "MemoryHigh", "MemorySwapMax", "TasksMax", "CPUWeight")
+NOT_SET = "[not set]"  # as `systemctl show` has it, and nothing takes it
 SHOWN = (
     "ActiveState",
     "SubState",
@@ -220,7 +221,7 @@ class Pools:
         elif step == "limits":
             # systemd 257 leaves a running unit's cgroup alone in a daemon-reload
             shown = self.show(service)
-            limits = [f"{limit}={shown[limit]}" for limit in LIMITS]
+            limits = [f"{limit}={shown[limit].replace(NOT_SET, '')}" for limit in LIMITS]
             self._systemctl(name, "set-property", "--runtime", service, *limits)
             self._made_of(name, "limits")
         else:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...supervisor_py.vhost import hosts
-from ..plugin_utils import pool_problems
+from ..plugin_utils import memory_budget, pool_problems
 from ..plugin_utils.settings import problem
 
 Values = Mapping[str, Any]
@@ -20,10 +20,14 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Machine:
-    """What the checks may know: the memory in MB (None: unknown), the inventory's folder."""
+    """What the checks may know.
+
+    Memory in MB (None: unknown), the inventory's folder, and swap in MB that is there or will be.
+    """
 
     memory_mb: int | None
     inventory: Path
+    swap_mb: int = 0
 
 
 def _at_least(values: Values, name: str, least: int, unit: str) -> Iterator[str]:
@@ -54,10 +58,39 @@ def supervisor(values: Values, _machine: Machine) -> Iterator[str]:
 
 
 def vhost_app(values: Values, machine: Machine) -> Iterator[str]:
-    """Pools and apps, each alone and all together."""
+    """Pools and apps, each alone and all together, and the memory that they share."""
+    pools = values["vhost_app_pools"]
+    yield from _at_least(values, "vhost_app_reserve_mb", 0, "MB")
     yield from pool_problems.problems(
-        values["vhost_app_pools"], memory_mb=machine.memory_mb, inventory=machine.inventory
+        pools, memory_mb=machine.memory_mb, inventory=machine.inventory
     )
+    budget = pools_budget(values, machine)
+    if budget and not budget.fits:
+        yield problem(
+            "vhost_app_pools",
+            budget.pools_mb,
+            "MB are more than the pools may take together (memory_max_mb of each); allowed: "
+            f"{budget.allowed_mb} (memory {budget.memory_mb} + swap {budget.swap_mb} - "
+            f"vhost_app_reserve_mb {budget.reserve_mb})",
+            pools,
+        )
+
+
+def pools_budget(values: Values, machine: Machine) -> memory_budget.Budget | None:
+    """The budget of the machine's memory; None where its memory is not known."""
+    if machine.memory_mb is None:
+        return None
+    return memory_budget.budget(
+        values["vhost_app_pools"],
+        reserve_mb=int(values["vhost_app_reserve_mb"]),
+        memory_mb=machine.memory_mb,
+        swap_mb=machine.swap_mb,
+    )
+
+
+def planned_swap_mb(values: Values) -> int:
+    """The swap in MB that the role `swap` will have made."""
+    return int(values["swap_size_mb"])
 
 
 def frontend(values: Values, _machine: Machine) -> Iterator[str]:

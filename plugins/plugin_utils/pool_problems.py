@@ -25,6 +25,8 @@ from ..plugin_utils.settings import problem, where_set
 
 PLAIN_WORD = re.compile(r"^[^\s\"'\\$%]+$")  # what systemd passes on as one argument, unchanged
 SMALLEST_POOL_MB = 32
+FEWEST_TASKS = 16  # two generations of the smallest pool
+CPU_WEIGHTS = (1, 10_000)  # systemd.resource-control(5)
 STEP = re.compile(r"\w+|\[\d+\]")
 
 
@@ -128,10 +130,24 @@ def _memory(at: str, pool: Pool, memory_mb: int | None) -> Iterator[str]:
             f"is over the machine's memory; allowed: {memory_mb} (MB) at most",
             pool,
         )
+    for key, least, greatest in (
+        ("memory_swap_max_mb", 0, None),
+        ("tasks_max", FEWEST_TASKS, None),
+        ("cpu_weight", *CPU_WEIGHTS),
+    ):
+        yield from _within(at, pool, key, least, greatest)
     if most is not None and high is not None and not 0 < int(high) <= int(most):
         yield problem(
             f"{at}.memory_high_mb", high, f"is not from 1 to memory_max_mb ({most})", pool
         )
+
+
+def _within(at: str, pool: Pool, key: str, least: int, most: int | None) -> Iterator[str]:
+    value = pool.get(key)
+    if value is None or (least <= int(value) and (most is None or int(value) <= most)):
+        return
+    allowed = f"{least} or more" if most is None else f"{least} to {most}"
+    yield problem(f"{at}.{key}", value, f"is out of range; allowed: {allowed}", pool)
 
 
 def _clashes(pools: Sequence[Pool]) -> Iterator[str]:
