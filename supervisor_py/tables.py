@@ -12,11 +12,14 @@ _KB_PER_MB = 1024
 _COLUMNS = ("GENERATION", "PHASE", "PID", "AGE", "READY AFTER", "PROCESSES", "MEMORY", "SHARED")
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows of cells as columns, aligned to the right."""
+def aligned(rows: Sequence[Sequence[str]], *, left: int = 0) -> str:
+    """Return rows of cells as columns, all but the first `left` of them aligned to the right."""
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        "  ".join(
+            cell.ljust(width) if at < left else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
         for row in rows
     )
 

@@ -56,21 +56,36 @@ class Inventory:
         assert done.returncode != 0, f"was not refused:\n{done.stdout}"
         return done.stdout + done.stderr
 
+    def play(self, playbook: str, *arguments: str) -> str:
+        """Run another playbook than site.yml; raises AssertionError with its output if it fails."""
+        done = self._play(playbook, *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def refuse_play(self, playbook: str, *arguments: str) -> str:
+        """Run another playbook, expect that it fails, and return what it said."""
+        done = self._play(playbook, *arguments)
+        assert done.returncode != 0, f"was not refused:\n{done.stdout}"
+        return done.stdout + done.stderr
+
     def _run(self, changes: dict[str, object]) -> subprocess.CompletedProcess[str]:
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
             json.dump(changes, file)
             file.flush()
-            return subprocess.run(
-                [
-                    "ansible-playbook",
-                    f"--inventory={self.path}/",
-                    f"--limit={self.machine}",
-                    f"--extra-vars=@{file.name}",
-                    "playbooks/site.yml",
-                ],
-                cwd=self._repository,
-                env={**os.environ, "ANSIBLE_CONFIG": str(self._repository / "ansible.cfg")},
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            return self._play("site.yml", f"--extra-vars=@{file.name}")
+
+    def _play(self, playbook: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [
+                "ansible-playbook",
+                f"--inventory={self.path}/",
+                f"--limit={self.machine}",
+                *arguments,
+                f"playbooks/{playbook}",
+            ],
+            cwd=self._repository,
+            env={**os.environ, "ANSIBLE_CONFIG": str(self._repository / "ansible.cfg")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )

@@ -76,6 +76,10 @@ class Vps:
         command = f"cat {group}/memory.max {group}/memory.limit_in_bytes 2>/dev/null || true"
         return int(self.host.check_output(command))
 
+    def tasks_limit(self, pool: str) -> int:
+        """How many processes and threads the kernel lets the pool have."""
+        return int(self.host.check_output(f"cat {self._cgroup(pool, 'pids')}/pids.max"))
+
     def wait_for_generation(self, pool: str, number: int) -> None:
         """Wait until this generation is the only one."""
         self._wait(

@@ -11,6 +11,7 @@ import yaml
 from ..plugin_utils import pool_plan as plans
 from ..plugin_utils import pools
 from ..plugin_utils import server_blocks as blocks
+from ..plugin_utils import status_tables as tables
 
 SPECS = Path(__file__).resolve().parents[2] / "roles" / "vhost_app" / "meta" / "argument_specs.yml"
 
@@ -29,7 +30,7 @@ def pool_plan(
 
 
 class FilterModule:
-    """``kechi.vps.pool_plan``, ``kechi.vps.pool_sites`` and ``kechi.vps.server_blocks``."""
+    """What the roles' and playbooks' templates call, each as ``kechi.vps.NAME``."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """The filters of this file."""
@@ -37,4 +38,5 @@ class FilterModule:
             "pool_plan": pool_plan,
             "pool_sites": pools.sites,
             "server_blocks": blocks.server_blocks,
+            "status_tables": tables.status_tables,
         }

@@ -42,10 +42,12 @@ def inventory(host):
 def test_a_bigger_limit_holds_at_once_and_restarts_nothing(vps, host, inventory):
     pools = inventory.variables["vhost_app_pools"]
     pools[0]["memory_max_mb"] += 16
+    pools[0]["tasks_max"] = 200
     before = vps.state("main"), vps.state("clock")
     inventory.apply(vhost_app_pools=pools)
     assert (vps.state("main"), vps.state("clock")) == before
     assert vps.memory_limit("main") == pools[0]["memory_max_mb"] * 1024 * 1024
+    assert vps.tasks_limit("main") == 200
 
 
 def test_another_delay_reaches_both_pools_by_graceful_restart(vps, inventory):
@@ -126,6 +128,7 @@ def test_an_isolated_app_that_does_not_load_is_refused_before_its_pool_is_stoppe
             'vhost_app_pools[0].apps[1].hosts: "blog.example" is taken by apps[0].hosts',
         ),
         ({"memory_max_mb": 99_999_999}, "vhost_app_pools[0].memory_max_mb: 99999999 is over the"),
+        ({"vhost_app_reserve_mb": 99_999_999}, "MB are more than the pools may take together"),
     ],
 )
 def test_a_wrong_inventory_is_refused_before_the_host_changes(
@@ -137,7 +140,7 @@ def test_a_wrong_inventory_is_refused_before_the_host_changes(
             pools[0]["apps"][1]["hosts"] = value
         elif key == "memory_max_mb":
             pools[0]["memory_max_mb"] = value
-    changes = {k: v for k, v in broken.items() if k.startswith("supervisor_")}
+    changes = {k: v for k, v in broken.items() if k.startswith(("supervisor_", "vhost_app_"))}
     # something that would change the host, were the mistake not found first
     changes["frontend_client_max_body_mb"] = 77
     before = vps.state("main"), vps.state("clock")

@@ -1,0 +1,120 @@
+"""What playbooks/status.yml finds on a machine, and how it tells it."""
+
+import datetime as dt
+
+import pytest
+
+from ansible_collections.kechi.vps.plugins.modules import pool_info
+from ansible_collections.kechi.vps.plugins.plugin_utils.status_tables import status_tables
+
+NOW = dt.datetime(2026, 11, 25, 12, 0, tzinfo=dt.UTC).timestamp()
+GENERATION = {
+    "number": 7,
+    "phase": "serving",
+    "age_seconds": 90.0,
+    "processes": 3,
+    "pss_kb": 77_000,
+    "shared_percent": 52.4,
+}
+POOL = {
+    "name": "main",
+    "unit": "active (running)",
+    "memory_max_mb": 300,
+    "status": {"generations": [GENERATION], "trouble": None},
+    "apps": [{"name": "blog", "release": "0123-cpython-311", "releases": 2}],
+}
+INVENTORY = [{"name": "main"}]
+
+
+def _found(certificates=(), **changes):
+    return {"pools": [POOL | changes], "certificates": list(certificates)}
+
+
+def test_pools_are_found_by_their_units_and_the_template_is_none():
+    units = ["kechi@.service.d", "kechi@main.service.d", "kechi@main.notes.socket", "nginx.service"]
+    assert pool_info.pool_names([*units, "kechi@a-b.service.d"]) == ["a-b", "main"]
+
+
+@pytest.mark.parametrize(
+    ("pool_file", "drop_in", "names"),
+    [
+        ('[[apps]]\nname = "blog"\n[[apps]]\nname = "motd"\n', "", ["blog", "motd"]),
+        (None, "Environment=KECHI_OPTIONS=--dir=/srv/www/clock/current\n", ["clock"]),
+        (None, "", []),
+    ],
+)
+def test_a_pools_apps_are_those_of_its_pool_file_or_of_its_command(pool_file, drop_in, names):
+    assert pool_info.app_names(pool_file, drop_in) == names
+
+
+@pytest.mark.parametrize(("shown", "limit"), [("314572800", 300), ("infinity", None)])
+def test_a_limit_is_told_in_mb_or_as_none(shown, limit):
+    assert pool_info.limit_mb(shown) == limit
+
+
+@pytest.mark.parametrize(
+    ("told", "known"),
+    [
+        (
+            "notAfter=Dec  5 11:00:00 2026 GMT\nsubject=CN = blog.example\n"
+            "X509v3 Subject Alternative Name: \n    DNS:blog.example, DNS:www.blog.example\n",
+            {"names": ["blog.example", "www.blog.example"], "days": 9},
+        ),
+        (
+            "notAfter=Nov 25 11:00:00 2026 GMT\nsubject=CN=old.example\n",
+            {"names": ["old.example"], "days": -1},
+        ),
+        ("", None),
+    ],
+)
+def test_a_certificate_is_told_with_its_names_and_whole_days_left(told, known):
+    assert pool_info.certificate(told, NOW) == known
+
+
+def test_a_pool_is_a_line_for_each_generation_and_its_apps_follow():
+    assert status_tables(_found(), INVENTORY) == [
+        "POOL  GENERATION    PHASE         AGE  PROCESSES   MEMORY   LIMIT  SHARED",
+        "main           7  serving  1 min 30 s          3  75.2 MB  300 MB    52 %",
+        "",
+        "APP   POOL           RELEASE  KEPT",
+        "blog  main  0123-cpython-311     2",
+    ]
+
+
+def test_certificates_are_told_where_there_are_any():
+    one = {"names": ["blog.example", "www.blog.example"], "days": 61}
+    assert status_tables(_found([one]), INVENTORY)[-2:] == [
+        "CERTIFICATE                     DAYS LEFT",
+        "blog.example, www.blog.example         61",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "inventory", "sentence"),
+    [
+        (
+            {"status": {}, "unit": "failed (failed)"},
+            INVENTORY,
+            "pool main: its super-daemon does not answer: failed (failed)",
+        ),
+        (
+            {
+                "status": {
+                    "generations": [GENERATION],
+                    "trouble": "generation 8 failed: no module x",
+                }
+            },
+            INVENTORY,
+            "pool main: generation 8 failed: no module x",
+        ),
+        ({}, [], "pool main: is not in the inventory, and was left as it is"),
+    ],
+)
+def test_what_is_wrong_with_a_pool_is_the_last_line(changes, inventory, sentence):
+    assert status_tables(_found(**changes), inventory)[-1] == sentence
+
+
+def test_a_machine_without_pools_is_told_to_be_so():
+    assert status_tables({"pools": [], "certificates": []}, INVENTORY) == [
+        "no pool is on this machine"
+    ]
