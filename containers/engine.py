@@ -62,7 +62,7 @@ class Plan:
     command: tuple[str, ...]  # goes before every sub-command
     run_flags: tuple[str, ...]  # for `run`, so that systemd boots and its limits are enforced
     build_flags: tuple[str, ...]
-    remove_flags: tuple[str, ...]  # for `rm`: do not wait for a tidy shutdown
+    remove_flags: tuple[str, ...]  # for `rm`; on v1 a tidy shutdown trims other machines' cgroups
     ca_bundle: str | None  # PEM file of the authorities that this machine trusts
 
 
