@@ -12,9 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..waiting import holds
+
 ROOT = Path(__file__).parents[3]
 CHILD = Path(__file__).with_name("child.py")
-LIMIT = 10.0  # seconds; nothing here takes so long unless it is broken
+LIMIT = 30.0  # seconds; nothing here takes so long unless it is broken, on a busy machine neither
 
 _RUN = """
 import sys
@@ -44,7 +46,7 @@ os.setuid({uid})
 
 def wait_until(fulfilled: Callable[[], object], what: str, limit: float = LIMIT) -> None:
     ends = time.monotonic() + limit
-    while not fulfilled():
+    while not holds(fulfilled):
         assert time.monotonic() < ends, f"waited {limit} s for: {what}"
         time.sleep(0.005)
 

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..waiting import holds
+
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "examples"
 COMMAND = [
@@ -66,7 +68,7 @@ def get(address: str | int, host: str, path: str = "/", **headers: str) -> Reply
 
 def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not holds(condition):
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
