@@ -6,6 +6,7 @@ every problem as a sentence. Nothing here touches a host.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from ..plugin_utils import memory_budget, pool_problems
 from ..plugin_utils.settings import problem
 
 Values = Mapping[str, Any]
+
+SMALLEST_SWAP_MB = 16
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,31 @@ def _at_least(values: Values, name: str, least: int, unit: str) -> Iterator[str]
         yield problem(name, values[name], f"is too small; allowed: {least} or more {unit}")
 
 
-def swap(values: Values, _machine: Machine) -> Iterator[str]:
-    """The swapfile's size and path, and the kernel's range of vm.swappiness."""
-    yield from _at_least(values, "swap_size_mb", 0, "MB (0: no swapfile)")
-    if not 0 <= int(values["swap_swappiness"]) <= 200:  # noqa: PLR2004 - the kernel's own range
-        yield problem("swap_swappiness", values["swap_swappiness"], "is outside 0 to 200")
-    if not str(values["swap_path"]).startswith("/"):
-        yield problem("swap_path", values["swap_path"], "is not an absolute path")
+def _within(values: Values, name: str, least: int, most: int) -> Iterator[str]:
+    if not least <= int(values[name]) <= most:
+        yield problem(name, values[name], f"is outside {least} to {most}")
+
+
+def swap(values: Values, machine: Machine) -> Iterator[str]:
+    """Sizes, a path that fstab can have, and the kernel's ranges."""
+    for name, hint in (
+        ("swap_size_mb", "swap_file: false is no swapfile"),
+        ("swap_zram_size_mb", "swap_zram: false is no zram"),
+    ):
+        size = str(values[name])
+        if size != "auto" and not (size.isdecimal() and int(size) >= SMALLEST_SWAP_MB):
+            fault = f"is no size; allowed: auto, or {SMALLEST_SWAP_MB} or more MB; {hint}"
+            yield problem(name, values[name], fault)
+    zram, memory = str(values["swap_zram_size_mb"]), machine.memory_mb
+    if memory is not None and zram.isdecimal() and int(zram) > 2 * memory:
+        fault = f"is more than twice the machine's {memory} MB of memory, and could not be filled"
+        yield problem("swap_zram_size_mb", values["swap_zram_size_mb"], fault)
+    path = str(values["swap_path"])
+    if not re.fullmatch(r"(/[\w.@+-]+)+", path, re.ASCII) or {".", ".."} & set(path.split("/")):
+        fault = "is not an absolute path of letters, digits and . _ @ + -"
+        yield problem("swap_path", values["swap_path"], fault)
+    yield from _within(values, "swap_swappiness", 0, 200)
+    yield from _within(values, "swap_vfs_cache_pressure", 1, 1000)
 
 
 def supervisor(values: Values, _machine: Machine) -> Iterator[str]:

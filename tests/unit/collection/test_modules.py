@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kechi.vps.plugins.modules import pool_state, release, swapfile
+from ansible_collections.kechi.vps.plugins.modules import pool_state, release
 from ansible_collections.kechi.vps.plugins.plugin_utils import trees
 
 MB = 1024 * 1024
@@ -97,42 +97,6 @@ def test_a_digest_follows_files_directories_and_links(tmp_path):
         change()
         assert pool_state.digest(paths) not in seen
         seen.add(pool_state.digest(paths))
-
-
-def swap_plan(**facts):
-    return swapfile.plan(
-        **{"page_size": 4096, "found_size": None, "signed": False, "used_kb": None,
-           "available_kb": 1_000_000, "room": 1000 * MB, "wanted_mb": 64, **facts}
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("facts", "steps"),
-    [
-        ({}, ["allocate", "sign", "on"]),
-        ({"found_size": 64 * MB}, ["sign", "on"]),
-        ({"found_size": 64 * MB, "signed": True}, ["on"]),
-        ({"found_size": 64 * MB, "signed": True, "used_kb": 5}, []),
-        ({"found_size": 32 * MB, "signed": True}, ["remove", "allocate", "sign", "on"]),
-        (
-            {"found_size": 32 * MB, "signed": True, "used_kb": 5},
-            ["off", "remove", "allocate", "sign", "on"],
-        ),
-    ],
-)
-def test_a_swapfile_is_completed_from_any_interrupted_state(facts, steps):
-    assert swap_plan(**facts) == steps
-
-
-def test_swap_in_use_is_not_switched_off_without_room_for_what_it_holds():
-    with pytest.raises(swapfile.RefusedError, match="holds 600 MB and only 650 MB"):
-        swap_plan(found_size=32 * MB, signed=True, used_kb=600 * 1024, available_kb=650 * 1024)
-
-
-def test_a_swapfile_that_the_disk_cannot_hold_is_refused_before_the_old_one_goes():
-    with pytest.raises(swapfile.RefusedError, match="2000 MB are too many for its disk"):
-        swap_plan(found_size=32 * MB, signed=True, used_kb=5, wanted_mb=2000)
-    assert swap_plan(found_size=64 * MB, signed=True, room=0) == ["on"]
 
 
 def make_tree(folder, files):

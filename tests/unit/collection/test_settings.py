@@ -62,8 +62,22 @@ def test_a_misspelt_variable_of_a_role_is_named():
 @pytest.mark.parametrize(
     ("role", "changed", "start"),
     [
-        ("swap", {"swap_size_mb": -1}, "swap_size_mb: -1 is too small"),
+        (
+            "swap",
+            {"swap_size_mb": 0},
+            "swap_size_mb: 0 is no size; allowed: auto, or 16 or more MB",
+        ),
+        ("swap", {"swap_size_mb": "1G"}, 'swap_size_mb: "1G" is no size'),
+        ("swap", {"swap_zram_size_mb": -1}, "swap_zram_size_mb: -1 is no size"),
+        ("swap", {"swap_zram_size_mb": 2049}, "swap_zram_size_mb: 2049 is more than twice"),
         ("swap", {"swap_swappiness": 201}, "swap_swappiness: 201 is outside 0 to 200"),
+        (
+            "swap",
+            {"swap_vfs_cache_pressure": 0},
+            "swap_vfs_cache_pressure: 0 is outside 1 to 1000",
+        ),
+        ("swap", {"swap_path": "/a b"}, 'swap_path: "/a b" is not an absolute path'),
+        ("swap", {"swap_path": "/a/../b"}, 'swap_path: "/a/../b" is not an absolute path'),
         ("swap", {"swap_path": "swapfile"}, 'swap_path: "swapfile" is not an absolute path'),
         (
             "supervisor",
