@@ -65,18 +65,19 @@ class ActionModule(ActionBase):
     def _machine(self, checked: Sequence[str], task_vars: Mapping[str, Any]) -> Machine:
         """What is known of the machine; swap counts that this play will have made."""
         facts = task_vars.get("ansible_facts", {})
-        swap_mb = int(facts.get("swaptotal_mb") or 0)
+        memory_mb, swap_mb = facts.get("memtotal_mb"), int(facts.get("swaptotal_mb") or 0)
         played = [
             str(name).rpartition(".")[2] for name in task_vars.get("ansible_play_role_names", [])
         ]
         is_container = "container" in facts.get("virtualization_tech_guest", [])
-        if SWAP in (*checked, *played) and not is_container:
+        if memory_mb is not None and SWAP in (*checked, *played) and not is_container:
             spec = _read(SWAP, "meta", "argument_specs.yml")["argument_specs"]["main"]["options"]
             values = self._values(SWAP, spec, task_vars)
-            if not problems(spec, values):
-                swap_mb = max(swap_mb, planned_swap_mb(values))
+            machine = Machine(memory_mb=memory_mb, inventory=Path.cwd())
+            if not problems(spec, values) and not list(BY_ROLE[SWAP](values, machine)):
+                swap_mb = max(swap_mb, planned_swap_mb(values, memory_mb))
         return Machine(
-            memory_mb=facts.get("memtotal_mb"),
+            memory_mb=memory_mb,
             inventory=Path(str(task_vars.get("inventory_dir") or Path.cwd())),
             swap_mb=swap_mb,
         )

@@ -12,13 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.common.validation import check_type_bool
+
 from ...supervisor_py.vhost import hosts
+from ..modules.swap import auto_file_mb, auto_zram_mb
 from ..plugin_utils import memory_budget, pool_problems
 from ..plugin_utils.settings import problem
 
 Values = Mapping[str, Any]
 
 SMALLEST_SWAP_MB = 16
+_KB_PER_MB = 1024
 
 
 @dataclass(frozen=True)
@@ -109,9 +113,19 @@ def pools_budget(values: Values, machine: Machine) -> memory_budget.Budget | Non
     )
 
 
-def planned_swap_mb(values: Values) -> int:
-    """The swap in MB that the role `swap` will have made."""
-    return int(values["swap_size_mb"])
+def planned_swap_mb(values: Values, memory_mb: int) -> int:
+    """The swap in MB that the role `swap` will have made, less the memory that zram takes."""
+    if values["swap_state"] != "present":
+        return 0
+    file_mb, zram_mb = (
+        auto(memory_mb * _KB_PER_MB) if str(size) == "auto" else int(size)
+        for size, auto in (
+            (values["swap_size_mb"], auto_file_mb),
+            (values["swap_zram_size_mb"], auto_zram_mb),
+        )
+    )
+    has_file, has_zram = (check_type_bool(values[name]) for name in ("swap_file", "swap_zram"))
+    return (file_mb if has_file else 0) + (zram_mb * 2 // 3 if has_zram else 0)
 
 
 def frontend(values: Values, _machine: Machine) -> Iterator[str]:

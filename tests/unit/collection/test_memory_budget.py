@@ -99,3 +99,19 @@ def test_a_limit_out_of_range_is_refused(key, value, allowed):
     values["vhost_app_pools"][0][key] = value
     (sentence,) = _problems(values, memory_mb=1000)
     assert sentence == (f"vhost_app_pools[0].{key}: {value} is out of range; allowed: {allowed}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "swap_mb"),
+    [
+        ({}, 1024),
+        ({"swap_size_mb": "700"}, 700),
+        ({"swap_file": "no"}, 0),
+        ({"swap_zram": True}, 1024 + 341),
+        ({"swap_zram": "yes", "swap_zram_size_mb": 300, "swap_file": False}, 200),
+        ({"swap_state": "absent", "swap_zram": True}, 0),
+    ],
+)
+def test_swap_counts_that_the_run_will_have_made(changes, swap_mb):
+    defaults = yaml.safe_load((ROLE.parent / "swap" / "defaults" / "main.yml").read_text())
+    assert checks.planned_swap_mb({**defaults, **changes}, 964) == swap_mb
