@@ -13,7 +13,7 @@ export ANSIBLE_HOME := $(CURDIR)/.ansible
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup host demo demo-clean test lint unit molecule clean
+.PHONY: help setup host demo demo-clean test lint unit molecule docs clean
 .PHONY: bench bench-memory bench-density bench-throughput
 
 help: ## Say what there is to make
@@ -55,6 +55,9 @@ unit: .venv/stamp ## Run the tests that need no container
 molecule: host .venv/stamp ## Run the scenarios in containers; SCENARIO=default for one
 	@python -m containers.build
 	molecule test $(if $(filter all,$(SCENARIO)),--all,--scenario-name $(SCENARIO)) --no-command-borders
+
+docs: .venv/stamp ## Write the variables into each role's README, from its argument_specs
+	python -m scripts.role_docs
 
 bench: .venv/stamp ## Measure the super-daemon: memory and speed
 	python -m benchmarks.supervisor
