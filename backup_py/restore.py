@@ -1,0 +1,141 @@
+"""Putting a backup in an app's place: beside it first, then swapped while nothing uses it.
+
+An SQLite database must not be exchanged under a process that has it open: that one would go on
+with the old file and the new one's journal. So the swap is a step of the unit's own start, between
+its stop and its first process. Meanwhile systemd holds the sockets, and requests wait in them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from . import database, tree
+from .errors import BackupError
+from .identity import Owner
+from .settings import App
+from .store import identifier
+
+COMMAND = "/usr/local/bin/kechi_backup"
+_UNITS = Path("/run/systemd/system")
+_DROP_IN = "kechi-restore.conf"
+_KEPT = ".before-"
+_CANNOT_LOAD = "; can't load "  # in the status of a vhost server that serves its other apps
+
+
+def stage_of(app: App) -> Path:
+    """Where a backup is made ready, on the same disk."""
+    return app.directory.with_name(f"{app.directory.name}.restoring")
+
+
+def kept(app: App) -> list[Path]:
+    """What earlier restores have replaced, the newest first."""
+    parent, name = app.directory.parent, app.directory.name
+    return sorted(parent.glob(f"{name}{_KEPT}*"), reverse=True)
+
+
+def make_ready(app: App, needed: int, fetch: Callable[[Path], None]) -> None:
+    """Have the backup beside the app's files, whole, sound and the app's own."""
+    stage = stage_of(app)
+    if not app.directory.is_dir():
+        raise BackupError(f"{app.directory} is not there, and so has no owner: run site.yml first")
+    owner = Owner.of(app.directory)
+    mode = stat.S_IMODE(app.directory.stat().st_mode)
+    tree.require_room(needed, app.directory.parent, 0)
+    try:
+        shutil.rmtree(stage, ignore_errors=True)
+        stage.mkdir(mode=0o700)
+        fetch(stage)
+        _require_sound(stage)
+        _give_to(owner, stage)
+        stage.chmod(mode)
+        os.sync()
+    except OSError as error:
+        shutil.rmtree(stage, ignore_errors=True)
+        raise BackupError(f"{error.filename or stage}: {error.strerror}") from error
+    except BaseException:
+        shutil.rmtree(stage, ignore_errors=True)
+        raise
+
+
+def swap(app: App) -> None:
+    """Put what is ready in place; does nothing where nothing is, as in a unit's second start."""
+    stage = stage_of(app)
+    if not stage.exists():
+        return
+    if app.directory.exists():
+        app.directory.rename(app.directory.with_name(f"{app.directory.name}{_KEPT}{identifier()}"))
+    stage.rename(app.directory)
+
+
+def put_in_place(app: App) -> str:
+    """Swap, with the unit that uses the files restarted around it; say what was done to it."""
+    if not app.unit or _show(app.unit, "ActiveState") == "inactive":
+        swap(app)
+        return f"{app.unit} does not run" if app.unit else "nothing was restarted"
+    with _drop_in(app):
+        done = subprocess.run(
+            ["systemctl", "restart", app.unit], capture_output=True, text=True, check=False
+        )
+    if done.returncode:
+        raise BackupError(f"{app.unit} does not start with it: {done.stderr.strip()}")
+    _, found, missing = _show(app.unit, "StatusText").partition(_CANNOT_LOAD)
+    if found:
+        raise BackupError(f"{app.unit} has started with it, but can't load {missing}")
+    return f"{app.unit} was restarted"
+
+
+@contextmanager
+def _drop_in(app: App) -> Iterator[None]:
+    """Have the swap done by the unit's next start."""
+    folder = _UNITS / f"{app.unit}.d"
+    path = folder / _DROP_IN
+    folder.mkdir(parents=True, exist_ok=True)
+    # "+": as root, and outside of the unit's sandbox
+    path.write_text(f"[Service]\nExecStartPre=+{COMMAND} swap {app.name}\n", encoding="ascii")
+    try:
+        _systemctl("daemon-reload")
+        yield
+    finally:
+        path.unlink()
+        with suppress(OSError):  # others may have a drop-in there, too
+            folder.rmdir()
+        _systemctl("daemon-reload")
+
+
+def _show(unit: str, name: str) -> str:
+    return _systemctl("show", f"--property={name}", "--value", unit).strip()
+
+
+def _systemctl(*command: str) -> str:
+    done = subprocess.run(["systemctl", *command], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BackupError(f"systemctl {' '.join(command)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def _files(directory: Path) -> Iterator[Path]:
+    for folder, folders, names in os.walk(directory):
+        yield from (Path(folder) / name for name in (*folders, *names))
+
+
+def _require_sound(stage: Path) -> None:
+    for path in _files(stage):
+        if not path.is_file() or path.is_symlink():
+            continue
+        with path.open("rb") as file:
+            is_one = database.is_database(file.read(len(database.MAGIC)))
+        fault = database.damage(path) if is_one else ""
+        if fault:
+            raise BackupError(f"{path.relative_to(stage)} of the backup is damaged: {fault}")
+
+
+def _give_to(owner: Owner, stage: Path) -> None:
+    """By now users may have other numbers than on the machine that it was made on."""
+    for path in (stage, *_files(stage)):
+        os.lchown(path, owner.uid, owner.gid)
