@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -182,6 +183,8 @@ def _is_absent(done: subprocess.CompletedProcess[str]) -> bool:
 
 
 def _reason(done: subprocess.CompletedProcess[str]) -> str:
+    if done.returncode == -signal.SIGKILL:
+        return "restic was killed; has it reached backup_memory_max_mb?"
     lines: Sequence[str] = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     said = " ".join(lines[-3:]) if lines else f"restic ended with {done.returncode}"
     return _masked(said)

@@ -46,9 +46,8 @@ class Settings:
 
 
 def read(path: Path) -> Settings:
-    """Read the file and the secrets beside it; raises BackupError where they are unusable."""
+    """Read the file, and the secrets that it names; raises BackupError where they are unusable."""
     found = _load(path)
-    secrets = path.with_suffix(".secrets.json")
     try:
         return Settings(
             host=str(found["host"]),
@@ -62,7 +61,7 @@ def read(path: Path) -> Settings:
             min_free_mb=int(found["min_free_mb"]),
             exclude=tuple(map(str, found["exclude"])),
             restic_keep={str(name): int(count) for name, count in found["restic_keep"].items()},
-            remote={str(name): str(value) for name, value in _load(secrets).items()},
+            remote={str(name): str(value) for name, value in _load(Path(found["secrets"])).items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BackupError(f"{path}: {type(error).__name__}: {error}") from error

@@ -37,6 +37,7 @@ class FilterModule:
         return {
             "pool_plan": pool_plan,
             "pool_sites": pools.sites,
+            "pool_backups": pools.backups,
             "server_blocks": blocks.server_blocks,
             "status_tables": tables.status_tables,
         }

@@ -69,6 +69,19 @@ def sites(pools: Sequence[Pool]) -> list[dict[str, Any]]:
     ]
 
 
+def backups(pools: Sequence[Pool]) -> list[dict[str, str]]:
+    """What is backed up: each app's persistent files, and the unit that uses them."""
+    return [
+        {
+            "name": app["name"],
+            "directory": f"{APPS_ROOT}/{app['name']}/shared",
+            "unit": f"kechi@{pool['name']}.service",
+        }
+        for pool in pools
+        for app in pool["apps"]
+    ]
+
+
 def source_directory(source: str, inventory: Path) -> Path:
     """Where an app's source lies on the control machine; relative ones start at the inventory."""
     return (inventory / Path(source).expanduser()).resolve()

@@ -22,6 +22,7 @@ from ansible.module_utils.common.validation import (
 Spec = Mapping[str, Mapping[str, object]]
 
 MISSING = object()
+HIDDEN = "(hidden)"  # what stands for a secret
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,12 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."  # noqa: PLR2004
 
 
-def problem(path: str, value: object, fault: str, container: object = None) -> str:
+def problem(
+    path: str, value: object, fault: str, container: object = None, *, secret: bool = False
+) -> str:
     """One sentence: the place in the inventory, what was found, what is allowed, file and line."""
-    found = "is missing" if value is MISSING else f"{shown(value)} {fault}"
+    seen = HIDDEN if secret else shown(value)
+    found = "is missing" if value is MISSING else f"{seen} {fault}"
     tail = f"; {fault}" if value is MISSING else ""
     place = where_set(value) or where_set(container)
     return f"{path}: {found}{tail}" + (f" (set in {place})" if place else "")
@@ -111,7 +115,8 @@ def _check(
     try:
         read = kind.read(value)
     except (TypeError, ValueError):
-        yield problem(path, value, f"is not {kind.words}", container)
+        secret = bool(option.get("no_log"))
+        yield problem(path, value, f"is not {kind.words}", container, secret=secret)
         return
     choices = option.get("choices")
     if isinstance(choices, list) and read not in choices:

@@ -12,8 +12,8 @@ REPOSITORY = Path(__file__).parents[3]
 ROLES = sorted(path.name for path in (REPOSITORY / "roles").iterdir())
 PLAYBOOKS = sorted(path.stem for path in (REPOSITORY / "playbooks").glob("*.yml"))
 PARTS = {
-    "FILES.json", "LICENSE", "MANIFEST.json", "README.md", "containers", "docs", "examples",
-    "inventory", "meta", "playbooks", "plugins", "roles", "supervisor_py",
+    "FILES.json", "LICENSE", "MANIFEST.json", "README.md", "backup_py", "containers", "docs",
+    "examples", "inventory", "meta", "playbooks", "plugins", "roles", "supervisor_py",
 }  # fmt: skip
 
 

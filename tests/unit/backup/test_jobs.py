@@ -23,6 +23,7 @@ def machine(tmp_path):
         ],
         "directory": str(tmp_path / "backups"),
         "state": str(tmp_path / "state"),
+        "secrets": str(tmp_path / "backup.secrets.json"),
         "keep": 2,
         "min_free_mb": 0,
         "exclude": ["*/cache", "notes/*.tmp"],
@@ -169,7 +170,6 @@ def test_an_unknown_app_is_told_with_those_there_are(machine):
 )
 def test_a_configuration_that_is_none_is_told(tmp_path, text, words):
     (tmp_path / "backup.json").write_text(text)
-    (tmp_path / "backup.secrets.json").write_text("{}")
     with pytest.raises(BackupError, match=words):
         settings.read(tmp_path / "backup.json")
 

@@ -250,3 +250,19 @@ def test_an_environment_reaches_a_unit_unchanged(local):
     local[1]["apps"][0]["environment"] = {"GREETING": 'say "hi" 100%\\n'}
     plan = pool_plan(local, str(LOCAL), [])
     assert plan["pools"][1]["unit_environment"] == ['"GREETING=say \\"hi\\" 100%%\\\\n"']
+
+
+def test_the_persistent_files_of_each_app_are_backed_up(local):
+    found = pools.backups(local)
+    assert [app["name"] for app in found] == ["blog", "motd", "notes", "team", "clock"]
+    assert found[0] == {
+        "name": "blog",
+        "directory": "/srv/www/blog/shared",
+        "unit": "kechi@main.service",
+    }
+    assert {
+        "path": found[0]["directory"],
+        "owner": "kechi-main",
+        "group": "kechi-main",
+        "mode": "0750",
+    } in (pool_plan(local, str(LOCAL), [])["directories"]), "where the apps have them"

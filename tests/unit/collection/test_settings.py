@@ -43,6 +43,11 @@ def test_a_wrong_value_is_named_with_its_place_and_what_is_allowed(values, sente
     assert problems(SPEC, values) == [sentence]
 
 
+def test_a_secret_of_a_wrong_type_is_not_shown():
+    spec = {"password": {"type": "str", "no_log": True}}
+    assert problems(spec, {"password": ["hush"]}) == ["password: (hidden) is not a text"]
+
+
 def test_right_values_raise_no_problem():
     values = {"delay_seconds": "5", "mode": "a", "items": [{"name": "x", "size": 3}]}
     assert problems(SPEC, values) == []
@@ -104,6 +109,66 @@ def test_a_misspelt_variable_of_a_role_is_named():
             "frontend",
             {"frontend_sites": [{"name": "a", "hosts": ["x;y"], "socket": "/a"}]},
             'frontend_sites[0].hosts[0]: "x;y" is not a host',
+        ),
+        ("backup", {"backup_keep": 0}, "backup_keep: 0 is too small; allowed: 1 or more backups"),
+        ("backup", {"backup_min_free_mb": -1}, "backup_min_free_mb: -1 is too small"),
+        ("backup", {"backup_random_delay_seconds": -1}, "backup_random_delay_seconds: -1 is too"),
+        ("backup", {"backup_timeout_seconds": 1}, "backup_timeout_seconds: 1 is too small"),
+        ("backup", {"backup_memory_max_mb": 63}, "backup_memory_max_mb: 63 is too small"),
+        (
+            "backup",
+            {"backup_directory": "/var/my backups"},
+            'backup_directory: "/var/my backups" is not an absolute path without spaces',
+        ),
+        (
+            "backup",
+            {"backup_apps": [{"name": "../x", "directory": "/x"}]},
+            'backup_apps[0].name: "../x" is not a name',
+        ),
+        (
+            "backup",
+            {"backup_apps": [{"name": "x", "directory": "/x"}, {"name": "x", "directory": "/y"}]},
+            'backup_apps[1].name: "x" is taken',
+        ),
+        (
+            "backup",
+            {"backup_apps": [{"name": "x", "directory": "shared"}]},
+            'backup_apps[0].directory: "shared" is not an absolute path',
+        ),
+        (
+            "backup",
+            {"backup_apps": [{"name": "x", "directory": "/var"}]},
+            'backup_apps[0].directory: "/var" holds backup_directory (/var/backups/kechi)',
+        ),
+        (
+            "backup",
+            {"backup_restic_repository": "backups", "backup_restic_password": "x"},
+            'backup_restic_repository: "backups" is neither an absolute path nor SCHEME:PLACE',
+        ),
+        (
+            "backup",
+            {"backup_restic_repository": "/backups"},
+            "backup_restic_password: is missing; a repository (backup_restic_repository) needs one",
+        ),
+        (
+            "backup",
+            {"backup_restic_environment": {"RESTIC_PASSWORD": "hush"}},
+            'backup_restic_environment: "RESTIC_PASSWORD" is not for here; allowed: backup_restic_',
+        ),
+        (
+            "backup",
+            {"backup_restic_environment": {"A B": "hush"}},
+            'backup_restic_environment: "A B" is not the name of a variable',
+        ),
+        (
+            "backup",
+            {"backup_restic_keep": {"daily": -1}},
+            "backup_restic_keep.daily: -1 is negative",
+        ),
+        (
+            "backup",
+            {"backup_restic_keep": {"daily": 0}},
+            'backup_restic_keep: {"daily": 0} keeps nothing',
         ),
     ],
 )
