@@ -22,6 +22,7 @@ from . import engine
 BOOT_SECONDS = 60
 LABEL = "kechi.vps.machine"  # on every container and network made here
 HTTP = 80
+HTTPS = 443
 
 
 class MachineError(Exception):
@@ -48,6 +49,7 @@ def run_command(plan: engine.Plan, machine: Machine) -> list[str]:
         f"--label={LABEL}",
         f"--network={machine.network}",
         f"--publish=127.0.0.1::{HTTP}",
+        f"--publish=127.0.0.1::{HTTPS}",
         *plan.run_flags,
         machine.image,
         "/sbin/init",
@@ -85,12 +87,12 @@ class Machines:
                 self._remove_network(network)
         return gone
 
-    def address(self, name: str) -> str:
-        """Say where *this* machine reaches the container's port 80, as HOST:PORT.
+    def address(self, name: str, port: int = HTTP) -> str:
+        """Say where *this* machine reaches the container's port 80 or 443, as HOST:PORT.
 
         Raises MachineError when the container does not run.
         """
-        published = self._ask("port", name, f"{HTTP}/tcp")
+        published = self._ask("port", name, f"{port}/tcp")
         if published.returncode:
             raise MachineError(f"{name}: {_last_line(published)}")
         return published.stdout.split()[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,13 @@ def pool_plan(
     )
 
 
+def certificate_files(
+    value: Sequence[Mapping[str, Any]], inventory_dir: str
+) -> list[dict[str, str]]:
+    """``frontend_sites | kechi.vps.certificate_files(inventory_dir)``: what there is to copy."""
+    return blocks.certificate_files(value, Path(inventory_dir))
+
+
 class FilterModule:
     """What the roles' and playbooks' templates call, each as ``kechi.vps.NAME``."""
 
@@ -40,4 +47,6 @@ class FilterModule:
             "pool_backups": pools.backups,
             "server_blocks": blocks.server_blocks,
             "status_tables": tables.status_tables,
+            "site_certificates": blocks.certificates,
+            "certificate_files": certificate_files,
         }

@@ -16,13 +16,17 @@ from ansible.module_utils.common.validation import check_type_bool
 
 from ...supervisor_py.vhost import hosts
 from ..modules.swap import auto_file_mb, auto_zram_mb
-from ..plugin_utils import memory_budget, pool_problems
+from ..plugin_utils import memory_budget, pool_problems, site_problems
 from ..plugin_utils.settings import MISSING, problem
 
 Values = Mapping[str, Any]
 
 SMALLEST_SWAP_MB = 16
 _KB_PER_MB = 1024
+HTTP_PORT = 80
+EMAIL = re.compile(r"[^@\s\"'\\$,]+@[^@\s\"'\\$,]+")
+SERVER = re.compile(r"https://[^\s\"'\\$]+")
+SITE_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
 @dataclass(frozen=True)
@@ -173,17 +177,68 @@ def planned_swap_mb(values: Values, memory_mb: int) -> int:
     return (file_mb if has_file else 0) + (zram_mb * 2 // 3 if has_zram else 0)
 
 
-def frontend(values: Values, _machine: Machine) -> Iterator[str]:
-    """The port, and that each host, with its path, has one site."""
-    port = int(values["frontend_port"])
-    if not 1 <= port <= 65535:  # noqa: PLR2004
-        yield problem("frontend_port", values["frontend_port"], "is outside 1 to 65535")
+def frontend(values: Values, machine: Machine) -> Iterator[str]:
+    """The ports, what HTTP-01 needs, files of the control machine, and that hosts have one site."""
+    for name in ("frontend_port", "frontend_tls_port"):
+        if not 1 <= int(values[name]) <= 65535:  # noqa: PLR2004
+            yield problem(name, values[name], "is outside 1 to 65535")
+    if int(values["frontend_port"]) == int(values["frontend_tls_port"]):
+        yield problem("frontend_tls_port", values["frontend_tls_port"], "is frontend_port's, too")
     yield from _at_least(values, "frontend_client_max_body_mb", 1, "MB")
+    yield from _at_least(values, "frontend_client_timeout_seconds", 1, "seconds")
     yield from _at_least(values, "frontend_proxy_read_timeout_seconds", 1, "seconds")
+    yield from _at_least(values, "frontend_hsts_max_age_seconds", 0, "seconds (0: none)")
+    yield from _at_least(values, "frontend_requests_per_second", 0, "(0: no limit)")
+    yield from _at_least(values, "frontend_burst_requests", 0, "requests")
+    yield from _at_least(values, "frontend_retry_after_seconds", 1, "seconds")
+    yield from _acme(values)
+    for name in ("frontend_acme_ca_file", "frontend_down_page_file"):
+        file = site_problems.file_on_the_control_machine(str(values[name]), machine.inventory)
+        if values[name] and not file.is_file():
+            yield problem(name, values[name], f"is no file on the control machine ({file})")
+    clashes = list(_sites(values["frontend_sites"], machine.inventory))
+    yield from clashes
+    if not clashes:
+        for number, place, whose in site_problems.shadowed(values["frontend_sites"]):
+            url = values["frontend_sites"][number]["static"][place]["url"]
+            path = f"frontend_sites[{number}].static[{place}].url"
+            yield problem(path, url, f"covers {whose}")
+
+
+def _acme(values: Values) -> Iterator[str]:
+    email = str(values["frontend_acme_email"])
+    if email and not EMAIL.fullmatch(email):
+        yield problem("frontend_acme_email", email, "is no address; allowed: name@example.org")
+    if email and int(values["frontend_port"]) != HTTP_PORT:
+        yield problem(
+            "frontend_port",
+            values["frontend_port"],
+            f"keeps the ACME server out, which asks at port {HTTP_PORT}; allowed: {HTTP_PORT}, or "
+            "no frontend_acme_email",
+        )
+    server = str(values["frontend_acme_server"])
+    if not SERVER.fullmatch(server):
+        yield problem(
+            "frontend_acme_server", server, "is no directory of an ACME server; allowed: https://…"
+        )
+
+
+def _sites(sites: Any, inventory: Path) -> Iterator[str]:
+    names: set[str] = set()
     seen: dict[str, str] = {}
-    for number, site in enumerate(values["frontend_sites"]):
+    for number, site in enumerate(sites):
+        at = f"frontend_sites[{number}]"
+        name = str(site["name"])
+        if not SITE_NAME.fullmatch(name):
+            yield problem(
+                f"{at}.name", name, 'is no name; allowed: small letters, digits and "-"', site
+            )
+        if name in names:
+            yield problem(f"{at}.name", name, "is another site's, too", site)
+        names.add(name)
+        yield from site_problems.problems(at, site, inventory, absolute=True)
         for place, host in enumerate(site["hosts"]):
-            path = f"frontend_sites[{number}].hosts[{place}]"
+            path = f"{at}.hosts[{place}]"
             known = hosts.site(str(host))
             if known is None:
                 yield problem(
@@ -192,7 +247,7 @@ def frontend(values: Values, _machine: Machine) -> Iterator[str]:
             elif str(known) in seen:
                 yield problem(path, host, f"is already the host of {seen[str(known)]}")
             else:
-                seen[str(known)] = str(site["name"])
+                seen[str(known)] = name
 
 
 # what stands in a unit's line as it is

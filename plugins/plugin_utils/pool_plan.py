@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..plugin_utils.pools import (
@@ -11,6 +11,7 @@ from ..plugin_utils.pools import (
     POOLS_ROOT,
     Pool,
     document,
+    has_shared,
     is_isolated,
     socket,
     socket_unit,
@@ -103,7 +104,18 @@ def _directories(pool: Pool) -> Iterator[dict[str, str]]:
     user = f"kechi-{pool['name']}"
     for app in pool["apps"]:
         path = f"{APPS_ROOT}/{app['name']}/shared"
-        yield {"path": path, "owner": user, "group": user, "mode": "0750"}
+        public = [entry["directory"] for entry in app["static"] if has_shared(entry)]
+        # nginx gets through to what it serves, and reads there what the app writes under its umask
+        group = {"group": "www-data", "mode": "0710"} if public else {"group": user, "mode": "0750"}
+        yield {"path": path, "owner": user, **group}
+        for directory in public:
+            for parent in (*reversed(PurePosixPath(directory).parents[:-1]), directory):
+                yield {
+                    "path": f"{path}/{parent}",
+                    "owner": user,
+                    "group": "www-data",
+                    "mode": "2750",
+                }
 
 
 def _files(pool: Pool) -> Iterator[dict[str, Any]]:

@@ -13,12 +13,14 @@ from typing import Any
 
 from ...supervisor_py.vhost import hosts
 from ...supervisor_py.vhost import pool as pool_file
+from ..plugin_utils import site_problems
 from ..plugin_utils.pools import (
     APP_OPTIONS,
     POOL_OPTIONS,
     Pool,
     document,
     is_isolated,
+    sites,
     source_directory,
 )
 from ..plugin_utils.settings import problem, where_set
@@ -54,7 +56,9 @@ def problems(pools: Sequence[Pool], *, memory_mb: int | None, inventory: Path) -
                     "path, or one relative to the inventory",
                     app,
                 )
-    yield from _clashes(pools)
+            yield from site_problems.problems(f"{at}.apps[{place}]", app, inventory, absolute=False)
+    clashes = list(_clashes(pools))
+    yield from clashes or _shadowed(pools)
 
 
 def _as_in_the_inventory(at: str, pool: Pool, sentence: str) -> str:
@@ -148,6 +152,19 @@ def _within(at: str, pool: Pool, key: str, least: int, most: int | None) -> Iter
         return
     allowed = f"{least} or more" if most is None else f"{least} to {most}"
     yield problem(f"{at}.{key}", value, f"is out of range; allowed: {allowed}", pool)
+
+
+def _shadowed(pools: Sequence[Pool]) -> Iterator[str]:
+    """Static files in the way of another app."""
+    places = [
+        (f"vhost_app_pools[{number}].apps[{place}]", app)
+        for number, pool in enumerate(pools)
+        for place, app in enumerate(pool["apps"])
+    ]
+    for site, number, whose in site_problems.shadowed(sites(pools)):
+        at, app = places[site]
+        static = app["static"][number]
+        yield problem(f"{at}.static[{number}].url", static["url"], f"covers {whose}", static)
 
 
 def _clashes(pools: Sequence[Pool]) -> Iterator[str]:

@@ -13,6 +13,8 @@ Pool = Mapping[str, Any]
 # what the pool file takes, and nothing but the vhost server knows
 POOL_OPTIONS = (*COUNTS, "preload", "memory")
 APP_OPTIONS = ("import_roots", "warm_up", "isolation", IDLE, *COUNTS)
+# what the front end takes, beside an app's static files
+SITE_OPTIONS = ("certificate", "client_max_body_mb", "requests_per_second")
 APPS_ROOT = "/srv/www"
 POOLS_ROOT = "/srv/kechi"
 SOCKETS_ROOT = "/run/kechi"
@@ -63,7 +65,13 @@ def socket_unit(pool: Pool, app: Mapping[str, Any]) -> str:
 def sites(pools: Sequence[Pool]) -> list[dict[str, Any]]:
     """The front end's sites: one for each app, on its socket."""
     return [
-        {"name": app["name"], "hosts": list(app["hosts"]), "socket": socket(pool, app)}
+        {
+            "name": app["name"],
+            "hosts": list(app["hosts"]),
+            "socket": socket(pool, app),
+            **{key: app[key] for key in SITE_OPTIONS if app.get(key) is not None},
+            **({"static": _static(app)} if app.get("static") else {}),
+        }
         for pool in pools
         for app in pool["apps"]
     ]
@@ -80,6 +88,25 @@ def backups(pools: Sequence[Pool]) -> list[dict[str, str]]:
         for pool in pools
         for app in pool["apps"]
     ]
+
+
+def _static(app: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """An app's directories of files that nginx answers itself, as absolute paths."""
+    return [
+        {
+            **{key: entry[key] for key in ("url", "max_age_seconds") if key in entry},
+            "directory": f"{APPS_ROOT}/{app['name']}/"
+            f"{'shared' if has_shared(entry) else 'current'}/{entry['directory']}",
+            # what apps write may be links, to what is not theirs
+            "untrusted": has_shared(entry),
+        }
+        for entry in app["static"]
+    ]
+
+
+def has_shared(entry: Mapping[str, Any]) -> bool:
+    """Whether static files are the app's persistent ones, not its release's."""
+    return entry.get("inside") == "shared"
 
 
 def source_directory(source: str, inventory: Path) -> Path:
