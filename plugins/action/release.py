@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ..plugin_utils import trees
+from ..plugin_utils import sources, trees
+
+CACHE = Path(constants.config.get_config_value("ANSIBLE_HOME")).expanduser() / "kechi"
 
 
 class ActionModule(ActionBase):
@@ -23,9 +27,26 @@ class ActionModule(ActionBase):
     ) -> dict[str, Any]:
         """One call of the module where nothing changed, two and a transfer where something did."""
         super().run(tmp, task_vars)
-        wanted = [
-            {**tree, "digest": self._digest(tree)} for tree in self._task.args.get("trees") or []
-        ]
+        with ExitStack() as held:
+            found: dict[str, sources.Found] = {}
+            wanted = []
+            for tree in self._task.args.get("trees") or []:
+                entry = {key: tree[key] for key in ("destination", "validate") if tree.get(key)}
+                wanted.append(entry)
+                if tree.get("release"):
+                    entry["release"] = tree["release"]
+                    continue
+                one = found[entry["destination"]] = self._found(tree, held)
+                digest = self._digest(entry["destination"], one)
+                entry.update(digest=digest, origin=one.origin, inside=one.inside)
+            return self._published(wanted, found, task_vars)
+
+    def _published(
+        self,
+        wanted: list[dict[str, Any]],
+        found: dict[str, sources.Found],
+        task_vars: dict[str, Any] | None,
+    ) -> dict[str, Any]:
         arguments = {**self._task.args, "trees": wanted}
         result = self._module(arguments, task_vars)
         if result.get("failed") or not result["changed"] or self._task.check_mode:
@@ -34,7 +55,7 @@ class ActionModule(ActionBase):
         try:
             for tree in wanted:
                 if tree["destination"] in result["absent"]:
-                    tree["archive"] = self._send(tree)
+                    tree["archive"] = self._send(found[tree["destination"]], tree["digest"])
             return self._module({**arguments, "act": True}, task_vars)
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)
@@ -48,18 +69,23 @@ class ActionModule(ActionBase):
         return result
 
     @staticmethod
-    def _digest(tree: dict[str, Any]) -> str:
-        source = Path(tree["source"])
-        if not source.is_dir():
-            raise AnsibleActionFail(
-                f"trees: source {source} is no directory on the control machine"
-            )
-        return trees.digest(source, tree.get("inside", ""))
+    def _found(tree: dict[str, Any], held: ExitStack) -> sources.Found:
+        try:
+            return held.enter_context(sources.found(tree, CACHE))
+        except sources.SourceError as error:
+            raise AnsibleActionFail(f"{tree['destination']}: {error}") from error
 
-    def _send(self, tree: dict[str, Any]) -> str:
+    @staticmethod
+    def _digest(destination: str, tree: sources.Found) -> str:
+        try:
+            return trees.digest(tree.path, tree.inside)
+        except OSError as error:
+            raise AnsibleActionFail(f"{destination}: its code can't be read: {error}") from error
+
+    def _send(self, tree: sources.Found, digest: str) -> str:
         with tempfile.TemporaryDirectory() as folder:
-            local = Path(folder) / f"{tree['digest']}.tar.gz"
-            trees.archive(Path(tree["source"]), local, tree.get("inside", ""))
+            local = Path(folder) / f"{digest}.tar.gz"
+            trees.archive(tree.path, local, tree.inside)
             remote: str = self._connection._shell.join_path(
                 self._connection._shell.tmpdir, local.name
             )

@@ -17,7 +17,11 @@ SPECS = Path(__file__).resolve().parents[2] / "roles" / "vhost_app" / "meta" / "
 
 
 def pool_plan(
-    value: Sequence[pools.Pool], inventory_dir: str, server_requirements: Sequence[str]
+    value: Sequence[pools.Pool],
+    inventory_dir: str,
+    server_requirements: Sequence[str],
+    only: str = "",
+    release: str = "",
 ) -> dict[str, Any]:
     """``vhost_app_pools | kechi.vps.pool_plan(inventory_dir, requirements)``: see `plan` there."""
     specs = yaml.safe_load(SPECS.read_text(encoding="utf-8"))["argument_specs"]["main"]["options"]
@@ -26,6 +30,7 @@ def pool_plan(
         spec=specs["vhost_app_pools"]["options"],
         inventory=Path(inventory_dir),
         server_requirements=server_requirements,
+        choice=plans.Choice(only, release),
     )
 
 
@@ -36,15 +41,23 @@ def certificate_files(
     return blocks.certificate_files(value, Path(inventory_dir))
 
 
+def path_from(value: str, inventory_dir: str) -> str:
+    """``path | kechi.vps.path_from(inventory_dir)``: where a path lies on the control machine."""
+    return str(pools.source_directory(value, Path(inventory_dir)))
+
+
 class FilterModule:
     """What the roles' and playbooks' templates call, each as ``kechi.vps.NAME``."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """The filters of this file."""
         return {
+            "path_from": path_from,
             "pool_plan": pool_plan,
+            "pool_release_sets": plans.release_sets,
             "pool_sites": pools.sites,
             "pool_backups": pools.backups,
+            "pool_virtualenvs": plans.virtualenvs,
             "server_blocks": blocks.server_blocks,
             "status_tables": tables.status_tables,
             "site_certificates": blocks.certificates,

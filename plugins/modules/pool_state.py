@@ -13,7 +13,11 @@ description:
     apps, is restarted (systemd keeps the listening sockets); one whose super-daemon has other code
     is upgraded in place, and keeps its generation; one whose apps, requirements or environment
     differ gets a new generation; limits are handed to the kernel as they are, and restart nothing.
-  - Nothing is restarted that its O(pools[].check) command, run as the pool's user, refuses.
+  - A pool's release set (see M(kechi.vps.release_sets)) is switched to in one step - the code of
+    all its apps, the virtualenv, the pool file and its units. Before that, C(vhost_server --check)
+    has loaded it, as the pool's user, and the hooks of new releases have run.
+  - After a new generation is ready, each app is asked once by HTTP. When anything fails, the set
+    that has last passed this gate is switched to again, the same way.
   - What is compared is the state, not what this run changed, so that a run after an interrupted one
     finishes its work.
 options:
@@ -27,40 +31,70 @@ options:
         description: The pool, as in C(kechi@NAME.service).
         type: str
         required: true
-      sockets:
-        description:
-          - The units of its isolated apps' sockets, C(kechi@NAME.APP.socket). Others of that
-            pattern are closed, and their files removed.
+      state:
+        description: >-
+          C(absent) stops the pool and disables its units; its files stay.
+        type: str
+        choices: [present, absent]
+        default: present
+      memory_max_mb:
+        description: The memory in MB that a check or a hook may take.
+        type: int
+        default: 300
+      checks:
+        description: >-
+          The requests of the health gate, each a dictionary of C(app), C(site) (its host and path
+          as the front end knows it), C(host), C(path), C(statuses) and C(socket).
         type: list
-        elements: str
+        elements: dict
         default: []
-      check:
-        description:
-          - A command that must succeed before a running super-daemon is replaced. After that, there
-            is no older generation that would go on if the new one failed.
+      hooks:
+        description: >-
+          What runs once for each new release of an app, each a dictionary of C(app), C(commands)
+          (lists of words) and C(environment).
         type: list
-        elements: str
+        elements: dict
         default: []
       unit_paths:
         description: A change in these needs a new super-daemon.
         type: list
         elements: path
-        required: true
+        default: []
       daemon_paths:
         description: A change in these needs a new version of the super-daemon, in its place.
         type: list
         elements: path
-        required: true
+        default: []
       generation_paths:
         description: A change in these needs a new generation.
         type: list
         elements: path
-        required: true
+        default: []
       limits_paths:
         description: A change in these only changes limits of memory, tasks and processor.
         type: list
         elements: path
-        required: true
+        default: []
+  release_sets:
+    description: The ID of the release set that each pool is to run.
+    type: dict
+    default: {}
+  keep:
+    description: How many release sets of a pool, and releases of an app, stay.
+    type: int
+    default: 3
+  load_seconds:
+    description: How long loading all apps of a pool for the check may take.
+    type: int
+    default: 120
+  hook_seconds:
+    description: How long each hook may take.
+    type: int
+    default: 600
+  health_seconds:
+    description: How long an app's answer to the gate may take.
+    type: int
+    default: 10
 attributes:
   check_mode:
     support: full
@@ -75,8 +109,9 @@ EXAMPLES = """
       - name: main
         unit_paths: [/etc/systemd/system/kechi@.service]
         daemon_paths: [/usr/local/lib/kechi/current]
-        generation_paths: [/etc/kechi/pools/main.toml, /srv/www/blog/current]
+        generation_paths: [/etc/kechi/env]
         limits_paths: ["/etc/systemd/system/kechi@main.service.d/limits.conf"]
+    release_sets: {main: 0123456789ab}
 """
 
 RETURN = """
@@ -89,11 +124,15 @@ actions:
 
 import hashlib
 import json
+import os
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils import health, hooks, release_sets, releases
 
 Properties = dict[str, str]
 
@@ -112,25 +151,34 @@ SHOWN = (
 JOURNAL_LINES = "40"
 POLL_SECONDS = 0.2
 START_SERVER = "/usr/local/bin/start_server"
-AS_ITS_USER = ("setpriv", "--reset-env", "--clear-groups", "--no-new-privs")
-CHECK_SECONDS = 300
-TIMED_OUT = 124  # the exit code of timeout(1)
+NOTES = Path("/etc/kechi/pools")
 UNITS = Path("/etc/systemd/system")
 CONTROL = "/run/kechi-%s/control"
 MISSING = "; can't load "  # in the status of a vhost server that serves the other apps
 
 
-def digest(paths: list[str]) -> str:
-    """One digest of files, of directories' files, and of where symlinks point."""
-    sum_ = hashlib.sha256()
+class PoolError(Exception):
+    """A pool can't be brought to its state; the message says why."""
+
+
+def digest(paths: list[str], instead: Mapping[Path, Path] | None = None, more: str = "") -> str:
+    """One digest of files, of directories' files, and of where symlinks point.
+
+    Args:
+        paths: what is looked at.
+        instead: where the content of some of them is until they are installed.
+        more: what counts besides.
+    """
+    sum_ = hashlib.sha256(more.encode())
     for name in sorted(paths):
         path = Path(name)
         found = sorted(path.iterdir()) if path.is_dir() and not path.is_symlink() else [path]
         for item in found:
-            if item.is_symlink():
-                content = str(item.readlink()).encode()
-            elif item.is_file():
-                content = item.read_bytes()
+            place = (instead or {}).get(item, item)
+            if place.is_symlink():
+                content = str(place.readlink()).encode()
+            elif place.is_file():
+                content = place.read_bytes()
             else:
                 content = b"absent"
             sum_.update(f"{item}\0{len(content)}\0".encode())
@@ -172,6 +220,28 @@ def needed(service: Properties, sockets: list[Properties], stale: list[str],
     return steps
 
 
+def around(steps: list[str], *, active: str, good: str, target: str, hooked: bool) -> list[str]:
+    """The steps of a pool's units, with those of its release set around them.
+
+    Args:
+        steps: what `needed` says.
+        active: the set in use, "" for none.
+        good: the one that has last passed the health gate, "" for none.
+        target: the one to use.
+        hooked: whether a new release has hooks that have not run.
+    """
+    first = []
+    if "check" in steps or (active != target and "start" not in steps):
+        first.append("check")
+    if hooked:
+        first.append("hooks")
+    if active != target:
+        first.append("activate")
+    rest = [step for step in steps if step != "check"]
+    gated = good != target or not {"start", "restart", "reload"}.isdisjoint(steps)
+    return [*first, *rest, *(["gate"] if gated else [])]
+
+
 class Pools:
     """The effects: systemctl, and the digests' files."""
 
@@ -198,21 +268,80 @@ class Pools:
         found = sorted(path.name for path in UNITS.glob(f"kechi@{name}.*.socket"))
         return [unit for unit in found if unit not in wanted]
 
-    def act(self, pool: dict[str, Any], step: str) -> None:
+    def wanted(self, pool: dict[str, Any], target: str) -> dict[str, str]:
+        """The digests of the files as they are to be with a release set."""
+        units = release_sets.Sets(pool["name"]).unit_files(target)
+        return {
+            kind: digest(pool[f"{kind}_paths"], units, target if kind == "generation" else "")
+            for kind in KINDS
+        }
+
+    def plan(self, pool: dict[str, Any], target: str) -> list[str]:
+        """The steps that bring a pool to a release set."""
+        name = pool["name"]
+        sets = release_sets.Sets(name)
+        # in check mode a new set has not been written
+        sockets = sets.sockets(target if sets.about(target) else sets.active)
+        steps = needed(
+            self.show(f"kechi@{name}.service"),
+            [self.show(unit) for unit in (f"kechi@{name}.socket", *sockets)],
+            self.stale(name, sockets),
+            self.running(name),
+            self.wanted(pool, target),
+        )
+        hooked = any(True for _ in self._pending(pool, target))
+        return around(steps, active=sets.active, good=sets.good, target=target, hooked=hooked)
+
+    def bring(self, pool: dict[str, Any], target: str, steps: list[str]) -> None:
+        """Do the steps; raises PoolError."""
+        noted = False
+        for step in steps:
+            if step not in ("check", "hooks", "activate") and not noted:
+                self._note(pool, target)
+                noted = True
+            try:
+                self.act(pool, step, target)
+            except (OSError, releases.ReleaseError) as error:
+                raise PoolError(f"{step}: {error}") from error
+        if not noted:
+            self._note(pool, target)
+
+    def go_back(self, pool: dict[str, Any]) -> str:
+        """Use the last set that was good, if it is not the one in use; returns what to tell."""
+        sets = release_sets.Sets(pool["name"])
+        good = sets.good
+        if not good or sets.active == good:
+            return ""
+        steps = [s for s in self.plan(pool, good) if s not in ("check", "hooks", "gate")]
+        names = ", ".join(f"{app} {name}" for app, name in sorted(sets.releases(good).items()))
+        try:
+            self.bring(pool, good, steps)
+        except PoolError as error:
+            return f"Going back to the releases before ({names}) failed, too: {error}"
+        return f"The releases before serve again: {names}"
+
+    def act(self, pool: dict[str, Any], step: str, target: str) -> None:
         """One step."""
         name = pool["name"]
         service, socket = f"kechi@{name}.service", f"kechi@{name}.socket"
-        if step == "close":
-            for unit in self.stale(name, pool["sockets"]):
+        sets = release_sets.Sets(name)
+        own = {
+            "check": self._check,
+            "hooks": self._hooks,
+            "activate": self._activate,
+            "gate": self._gate,
+        }
+        if step in own:
+            own[step](pool, target)
+        elif step == "close":
+            for unit in self.stale(name, sets.sockets(target)):
                 self._systemctl(name, "disable", "--now", unit)
                 (UNITS / unit).unlink()
             self._systemctl(name, "daemon-reload")
         elif step == "daemon-reload":
             self._systemctl(name, "daemon-reload")
         elif step == "enable":
-            self._systemctl(name, "enable", service, socket, *pool["sockets"])
-        elif step == "check":
-            self._check(name, pool["check"])
+            self._systemctl(name, "enable", service, socket, *sets.sockets(target))
         elif step == "reload":
             self._systemctl(name, "reload", service)
         elif step == "upgrade":
@@ -224,25 +353,97 @@ class Pools:
             limits = [f"{limit}={shown[limit].replace(NOT_SET, '')}" for limit in LIMITS]
             self._systemctl(name, "set-property", "--runtime", service, *limits)
             self._made_of(name, "limits")
+        elif step == "stop":
+            sockets = self.stale(name, [])
+            self._systemctl(name, "disable", "--now", service, socket, *sockets)
         else:
             self._systemctl(name, "start", socket)
             self._systemctl(name, "restart", "--no-block", service)
             self._wait_until_up(name, service)
             self._refuse_missing_apps(name)
 
-    def _check(self, name: str, command: list[str]) -> None:
-        """Refuse, before anything is stopped, what could not be started again."""
-        if not command:
+    def _note(self, pool: dict[str, Any], target: str) -> None:
+        """Leave the digests where the units take them from when they start."""
+        for kind, value in self.wanted(pool, target).items():
+            path = NOTES / f"{pool['name']}.{kind}"
+            if not path.is_file() or path.read_text() != value:
+                releases.write_atomically(path, value)
+
+    def _activate(self, pool: dict[str, Any], target: str) -> None:
+        """Switch to a release set."""
+        # from here on, whatever happens, what runs is not taken for what is wanted
+        releases.write_atomically(NOTES / f"{pool['name']}.generation", "")
+        if release_sets.Sets(pool["name"]).activate(target):
+            self._systemctl(pool["name"], "daemon-reload")
+
+    def _check(self, pool: dict[str, Any], target: str) -> None:
+        """Refuse, before anything is stopped or switched, what can't be served."""
+        folder = release_sets.Sets(pool["name"]).path(target)
+        if not (folder / release_sets.POOL_FILE).is_file():
             return
-        user = (f"--reuid=kechi-{name}", f"--regid=kechi-{name}")
-        bounded = ("timeout", "--kill-after=5", str(CHECK_SECONDS))
-        rc, out, err = self.module.run_command([*bounded, *AS_ITS_USER, *user, *command])
-        if rc == TIMED_OUT:
-            err += f"it has not been found out within {CHECK_SECONDS} seconds\n"
-        if rc:
-            self.module.fail_json(
-                msg=f"pool {name}: it would not start again, so it goes on as it is:\n{out}{err}"
+        confined = hooks.Confined(
+            pool["name"],
+            folder="/",
+            writable=str(release_sets.APPS),
+            memory_mb=pool["memory_max_mb"],
+            seconds=self.module.params["load_seconds"],
+        )
+        words = [f"{folder}/venv/bin/vhost_server", "--check", f"{folder}/{release_sets.POOL_FILE}"]
+        fault = confined.run(self.module.run_command, words, {}, "")
+        if fault:
+            raise PoolError(f"what is new can't be served, so it goes on as it is: {fault}")
+
+    def _pending(self, pool: dict[str, Any], target: str) -> Iterator[tuple[dict[str, Any], Path]]:
+        """The hooks that have not run for the releases of a set, and those releases."""
+        apps = release_sets.Sets(pool["name"]).about(target).get("apps", {})
+        for hook in pool["hooks"]:
+            release = Path(apps.get(hook["app"], ""))
+            # in check mode a new release is not there
+            record = releases.read(release.parent.parent) if release.name else {}
+            if not record.get(release.name, {}).get("hooks_done"):
+                yield hook, release
+
+    def _hooks(self, pool: dict[str, Any], target: str) -> None:
+        """Run what a new release asks for before it is used, once."""
+        virtualenv = str(release_sets.Sets(pool["name"]).about(target)["virtualenv"])
+        for hook, release in self._pending(pool, target):
+            confined = hooks.Confined(
+                pool["name"],
+                folder=str(release),
+                writable=f"{release_sets.APPS}/{hook['app']}/shared",
+                memory_mb=pool["memory_max_mb"],
+                seconds=self.module.params["hook_seconds"],
             )
+            for words in hook["commands"]:
+                fault = confined.run(
+                    self.module.run_command, words, hook["environment"], virtualenv
+                )
+                if fault:
+                    raise PoolError(
+                        f"a hook of the app {hook['app']} failed, so it goes on as it is: {fault}"
+                    )
+            releases.note(release.parent.parent, release.name, hooks_done=True)
+
+    def _gate(self, pool: dict[str, Any], target: str) -> None:
+        """Ask each app once; what answers is the set that a failed deploy goes back to."""
+        sets = release_sets.Sets(pool["name"])
+        front = health.front_end()
+        known = sets.about(sets.good).get("routes", {})
+        faults = []
+        for check in pool["checks"]:
+            # the front end is told of another socket or host only after this
+            way = front if known.get(check["site"]) == check["socket"] else None
+            try:
+                health.check(check, self.module.params["health_seconds"], way)
+            except health.Unhealthy as error:
+                faults.append(f"the app {check['app']} does not answer as it should: {error}")
+        if faults:
+            self._fail(pool["name"], "\n".join(faults))
+        sets.confirm(target)
+        try:
+            sets.prune(self.module.params["keep"])
+        except OSError as error:  # it serves, and the next deploy tries again
+            self.module.warn(f"pool {sets.pool}: what is old can't be removed: {error}")
 
     def _wait_until_up(self, name: str, service: str) -> None:
         """Wait for the start's end, or for its first failure: systemd itself would go on trying."""
@@ -288,11 +489,22 @@ class Pools:
             ["journalctl", "--no-pager", "--output=cat", f"--lines={JOURNAL_LINES}",
              f"--unit=kechi@{name}.service"]
         )  # fmt: skip
-        self.module.fail_json(msg=f"pool {name}: {why}\nThe last lines of its journal:\n{journal}")
+        raise PoolError(f"{why}\nThe last lines of its journal:\n{journal}")
+
+    def removal(self, name: str) -> list[str]:
+        """The steps that stop a pool for good."""
+        units = [f"kechi@{name}.service", f"kechi@{name}.socket", *self.stale(name, [])]
+        shown = [self.show(unit) for unit in units]
+        off = all(
+            unit["ActiveState"] in ("inactive", "failed") and unit["UnitFileState"] != "enabled"
+            for unit in shown
+        )
+        return [] if off else ["stop"]
 
 
 def main() -> None:
-    """Compare, then act."""
+    """Compare, then act, one pool after the other."""
+    paths = {"type": "list", "elements": "path", "default": []}
     module = AnsibleModule(
         argument_spec={
             "pools": {
@@ -301,40 +513,45 @@ def main() -> None:
                 "required": True,
                 "options": {
                     "name": {"type": "str", "required": True},
-                    "sockets": {"type": "list", "elements": "str", "default": []},
-                    "check": {"type": "list", "elements": "str", "default": []},
-                    "unit_paths": {"type": "list", "elements": "path", "required": True},
-                    "daemon_paths": {"type": "list", "elements": "path", "required": True},
-                    "generation_paths": {"type": "list", "elements": "path", "required": True},
-                    "limits_paths": {"type": "list", "elements": "path", "required": True},
+                    "state": {"choices": ["present", "absent"], "default": "present"},
+                    "memory_max_mb": {"type": "int", "default": 300},
+                    "checks": {"type": "list", "elements": "dict", "default": []},
+                    "hooks": {"type": "list", "elements": "dict", "default": []},
+                    "unit_paths": paths,
+                    "daemon_paths": paths,
+                    "generation_paths": paths,
+                    "limits_paths": paths,
                 },
-            }
+            },
+            "release_sets": {"type": "dict", "default": {}},
+            "keep": {"type": "int", "default": 3},
+            "load_seconds": {"type": "int", "default": 120},
+            "hook_seconds": {"type": "int", "default": 600},
+            "health_seconds": {"type": "int", "default": 10},
         },
         supports_check_mode=True,
     )
+    os.umask(0o022)
     effects = Pools(module)
     actions = {}
     for pool in module.params["pools"]:
         name = pool["name"]
-        wanted = {kind: digest(pool[f"{kind}_paths"]) for kind in KINDS}
-        steps = needed(
-            effects.show(f"kechi@{name}.service"),
-            [effects.show(unit) for unit in (f"kechi@{name}.socket", *pool["sockets"])],
-            effects.stale(name, pool["sockets"]),
-            effects.running(name),
-            wanted,
-        )
+        target = module.params["release_sets"].get(name, "")
+        absent = pool["state"] == "absent"
+        steps = effects.removal(name) if absent else effects.plan(pool, target)
         if steps:
             actions[name] = steps
         if module.check_mode:
             continue
-        for kind, value in wanted.items():
-            path = Path(f"/etc/kechi/pools/{name}.{kind}")
-            if not path.is_file() or path.read_text() != value:
-                path.write_text(value)
-                path.chmod(0o644)
-        for step in steps:
-            effects.act(pool, step)
+        try:
+            if absent:
+                for step in steps:
+                    effects.act(pool, step, target)
+            else:
+                effects.bring(pool, target, steps)
+        except PoolError as error:
+            told = f"pool {name}: {error}\n{'' if absent else effects.go_back(pool)}"
+            module.fail_json(msg=told.strip(), actions=actions)
     module.exit_json(changed=bool(actions), actions=actions)
 
 

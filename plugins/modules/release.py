@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Unpack directory trees as releases and switch `current` to them. The action plugin sends them."""
+"""Unpack directory trees as releases, or find ones that are there. The action plugin sends them."""
 
 from __future__ import annotations
 
@@ -8,35 +8,63 @@ module: release
 short_description: Publish directory trees of the control machine as releases
 version_added: 0.1.0
 description:
-  - Sends each O(trees) entry as C(DESTINATION/releases/ID) and points the symlink
-    C(DESTINATION/current) at it in one atomic step.
+  - Sends each O(trees) entry as C(DESTINATION/releases/ID), or finds one that is there.
   - The ID is made of the tree's content, so that the same code is never sent twice.
   - Python files are compiled for the target's interpreter, and the release is read-only for
     everybody but root.
+  - C(DESTINATION/releases.json) says when each was deployed, and what it was made from. A
+    destination without it that holds other things is refused.
 options:
   trees:
-    description: What to publish where.
+    description:
+      - What to publish where. One of O(trees[].source), O(trees[].git), O(trees[].archive),
+        O(trees[].wheel) and O(trees[].release) is needed.
     type: list
     elements: dict
     required: true
     suboptions:
-      source:
-        description: A directory on the control machine.
-        type: path
-        required: true
       destination:
         description: The directory on the target that holds C(releases/) and C(current).
         type: path
         required: true
+      source:
+        description: A directory on the control machine.
+        type: path
+      git:
+        description: >-
+          A git repository, as C(git clone) takes it. It is fetched on the control machine.
+        type: str
+      version:
+        description: A branch, tag or commit of O(trees[].git).
+        type: str
+      archive:
+        description: >-
+          A C(.tar.gz) (or another tar) or C(.zip) file on the control machine. A directory that is
+          alone at its top is left out.
+        type: path
+      wheel:
+        description: A wheel on the control machine, for a virtualenv to install.
+        type: path
+      release:
+        description: >-
+          None of these, but a release that is there already, by its name or the begin of it;
+          C(current), or C(previous), which is the one deployed before the current one.
+        type: str
       inside:
         description: Put the tree in a directory of this name inside the release.
         type: str
         default: ""
       validate:
         description: >-
-          A command that the target runs on a new release, C(%s), before C(current) points at it.
-          If it fails, nothing has changed.
+          A command that the target runs on a new release, C(%s), before it gets its name. If it
+          fails, nothing has changed.
         type: str
+  activate:
+    description: >-
+      Whether to point C(DESTINATION/current) at it in one atomic step, and to remove old releases.
+      Apps are switched with their whole pool instead, by M(kechi.vps.pool_state).
+    type: bool
+    default: true
   keep:
     description: How many releases stay, the current one included.
     type: int
@@ -47,7 +75,7 @@ attributes:
     description: Says what would be published.
   diff_mode:
     support: full
-    description: Shows which release C(current) points at, before and after.
+    description: Shows which release is current, before and after.
 author: the kechi.vps authors
 """
 
@@ -61,25 +89,30 @@ EXAMPLES = """
 
 RETURN = """
 releases:
-  description: The release that C(current) points at, for each destination.
+  description: The release that was published or found, for each destination.
   returned: always
   type: dict
 switched:
-  description: The destinations whose C(current) changed.
+  description: The destinations whose current release is another one.
   returned: always
   type: list
   elements: str
 """
 
 import compileall
+import os
 import py_compile
 import shutil
 import sys
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils import releases
 
 
 def release_name(digest: str) -> str:
@@ -87,54 +120,41 @@ def release_name(digest: str) -> str:
     return f"{digest}-{sys.implementation.cache_tag}"
 
 
-def current(destination: Path) -> str:
-    """The name of the release that `current` points at, "" where there is none."""
-    link = destination / "current"
-    return Path(link.readlink()).name if link.is_symlink() else ""
-
-
 def unpack(archive: Path, digest: str, destination: Path, validate: Callable[[Path], None]) -> None:
-    """Unpack, compile and validate beside the other releases, then name it in one step."""
-    releases = destination / "releases"
-    releases.mkdir(mode=0o755, parents=True, exist_ok=True)
-    for leftover in releases.glob("*.part"):  # an earlier run was interrupted
+    """Unpack, compile and validate beside the other releases, then name it in one step.
+
+    What does not come to its end, as on a full disk, leaves nothing.
+    """
+    folder = destination / "releases"
+    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    for leftover in folder.glob("*.part"):  # an earlier run was interrupted
         shutil.rmtree(leftover)
-    part = releases / f"{release_name(digest)}.part"
-    with tarfile.open(archive) as tar:
-        if hasattr(tarfile, "data_filter"):
-            tar.extractall(part, filter="data")
-        else:
-            tar.extractall(part)  # noqa: S202 - the action plugin made the archive a moment ago
-    part.chmod(0o755)
-    compileall.compile_dir(
-        part,
-        quiet=2,
-        stripdir=str(part),
-        prependdir=str(releases / release_name(digest)),
-        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-    )
-    validate(part)
-    part.rename(releases / release_name(digest))
+    part = folder / f"{release_name(digest)}.part"
+    try:
+        with tarfile.open(archive) as tar:
+            if hasattr(tarfile, "data_filter"):
+                tar.extractall(part, filter="data")
+            else:
+                tar.extractall(part)  # noqa: S202 - the action plugin made it a moment ago
+        part.mkdir(exist_ok=True)  # an empty tree
+        part.chmod(0o755)
+        compileall.compile_dir(
+            part,
+            quiet=2,
+            stripdir=str(part),
+            prependdir=str(folder / release_name(digest)),
+            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        )
+        validate(part)
+        part.rename(folder / release_name(digest))
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
 
 
 def switch(destination: Path, name: str) -> None:
     """Point `current` at a release; whoever looks sees the old one or the new one."""
-    link = destination / "current.new"
-    link.unlink(missing_ok=True)
-    link.symlink_to(Path("releases") / name)
-    link.rename(destination / "current")
-
-
-def prune(destination: Path, keep: int) -> None:
-    """Remove the oldest releases; a generation that still runs may hold the previous one."""
-    now = current(destination)
-    releases = sorted(
-        (path for path in (destination / "releases").iterdir() if path.name != now),
-        key=lambda path: path.stat().st_ctime,
-        reverse=True,
-    )
-    for path in releases[max(keep - 1, 0) :]:
-        shutil.rmtree(path)
+    releases.point(destination / releases.CURRENT, Path("releases") / name)
 
 
 def _validator(module: AnsibleModule, command: str | None) -> Callable[[Path], None]:
@@ -147,6 +167,56 @@ def _validator(module: AnsibleModule, command: str | None) -> Callable[[Path], N
     return validate
 
 
+class Tree:
+    """One entry of `trees`: which release it means, and whether that is there."""
+
+    def __init__(self, wanted: dict[str, Any]) -> None:
+        self.wanted = wanted
+        self.destination = Path(wanted["destination"])
+        releases.refuse_foreign(self.destination)
+        self.before = releases.current(self.destination)
+        if wanted["release"]:
+            record = releases.read(self.destination)
+            self.name = releases.choose(wanted["release"], record, self.before)
+        else:
+            self.name = release_name(wanted["digest"])
+        self.absent = not releases.present(self.destination, self.name)
+        self.switched = self.name != self.before
+
+    def publish(self, validate: Callable[[Path], None]) -> None:
+        """Have it there, and note that it has been deployed; one that was chosen keeps its time."""
+        if self.absent:
+            archive = Path(self.wanted["archive"])
+            unpack(archive, self.wanted["digest"], self.destination, validate)
+        if self.switched and not self.wanted["release"]:
+            facts = {"deployed": time.time(), "origin": self.wanted["origin"]}
+            releases.note(self.destination, self.name, **facts)
+
+    @property
+    def diff(self) -> dict[str, str]:
+        """The current release before and after."""
+        header = f"{self.destination}/{releases.CURRENT}"
+        return {
+            "before_header": header,
+            "after_header": header,
+            "before": f"{self.before}\n" if self.before else "",
+            "after": f"{self.name}\n",
+        }
+
+
+def _found(module: AnsibleModule) -> list[Tree]:
+    trees = []
+    problems = []
+    for wanted in module.params["trees"]:
+        try:
+            trees.append(Tree(wanted))
+        except releases.ReleaseError as error:
+            problems.append(f"{Path(wanted['destination']).name}: {error}")
+    if problems:
+        module.fail_json(msg="\n".join(problems))
+    return trees
+
+
 def main() -> None:
     """Asked twice: without archives what is missing, and with them to unpack and switch."""
     module = AnsibleModule(
@@ -156,51 +226,43 @@ def main() -> None:
                 "elements": "dict",
                 "required": True,
                 "options": {
-                    "source": {"type": "path"},
+                    "destination": {"type": "path", "required": True},
+                    "release": {"type": "str"},
                     "inside": {"type": "str", "default": ""},
                     "validate": {"type": "str"},
-                    "destination": {"type": "path", "required": True},
+                    # of the action plugin, which has made them of source, git, archive or wheel
+                    "origin": {"type": "str", "default": ""},
                     "digest": {"type": "str"},
                     "archive": {"type": "path"},
                 },
             },
+            "activate": {"type": "bool", "default": True},
             "keep": {"type": "int", "default": 3},
             "act": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
-    trees = module.params["trees"]
-    before = {tree["destination"]: current(Path(tree["destination"])) for tree in trees}
-    after = {tree["destination"]: release_name(tree["digest"]) for tree in trees}
-    absent = [
-        tree["destination"]
-        for tree in trees
-        if not Path(tree["destination"], "releases", after[tree["destination"]]).is_dir()
-    ]
-    switched = [destination for destination in after if before[destination] != after[destination]]
+    os.umask(0o022)
+    trees = _found(module)
     if module.params["act"] and not module.check_mode:
         for tree in trees:
-            destination = Path(tree["destination"])
-            if tree["destination"] in absent:
-                validate = _validator(module, tree["validate"])
-                unpack(Path(tree["archive"]), tree["digest"], destination, validate)
-            if tree["destination"] in switched:
-                switch(destination, after[tree["destination"]])
-                prune(destination, module.params["keep"])
+            try:
+                tree.publish(_validator(module, tree.wanted["validate"]))
+                if module.params["activate"] and tree.switched:
+                    switch(tree.destination, tree.name)
+                    releases.prune(tree.destination, module.params["keep"], ())
+            except (OSError, releases.ReleaseError) as error:
+                module.fail_json(
+                    msg=f"{tree.destination}: the release could not be published, and nothing"
+                    f" else has changed: {error}"
+                )
+    switched = [tree for tree in trees if tree.switched]
     module.exit_json(
-        changed=bool(switched),
-        switched=switched,
-        absent=absent,
-        releases=after,
-        diff=[
-            {
-                "before_header": f"{destination}/current",
-                "after_header": f"{destination}/current",
-                "before": f"{before[destination]}\n" if before[destination] else "",
-                "after": f"{after[destination]}\n",
-            }
-            for destination in switched
-        ],
+        changed=bool(switched) or any(tree.absent for tree in trees),
+        switched=[tree.wanted["destination"] for tree in switched],
+        absent=[tree.wanted["destination"] for tree in trees if tree.absent],
+        releases={tree.wanted["destination"]: tree.name for tree in trees},
+        diff=[tree.diff for tree in switched],
     )
 
 

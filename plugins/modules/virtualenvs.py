@@ -1,16 +1,18 @@
 #!/usr/bin/python
-"""Virtualenvs that hold what their requirement files ask for, made anew only when those change."""
+"""Virtualenvs that are named by what is in them, so that another requirement makes another one."""
 
 from __future__ import annotations
 
 DOCUMENTATION = """
 module: virtualenvs
-short_description: Make virtualenvs and install requirements into them
+short_description: Make virtualenvs for releases, each by the digest of its requirements
 version_added: 0.1.0
 description:
-  - Each virtualenv carries a digest of its requirements and of the interpreter's version. Where it
-    is right, nothing is run; the digest is written last, so that an interrupted run is repeated.
-  - A virtualenv of another Python version (after an upgrade of the distribution) is made anew.
+  - A virtualenv is C(FOLDER/DIGEST), and the digest is of the requirements, of the releases'
+    requirement files (and those that they include) and wheels, and of the interpreter. One that is
+    there is never touched - a running generation goes on with its own, and a rollback finds it.
+  - The mark that it is whole is written last. What an interrupted run left is made anew.
+  - In check mode, releases that have not been published yet are not looked at.
 options:
   virtualenvs:
     description: The virtualenvs.
@@ -18,8 +20,8 @@ options:
     elements: dict
     required: true
     suboptions:
-      path:
-        description: Its directory.
+      folder:
+        description: The directory that they are made in.
         type: path
         required: true
       requirements:
@@ -27,15 +29,33 @@ options:
         type: list
         elements: str
         default: []
-      files:
-        description: Requirement files on the target.
+      releases:
+        description: Releases on the target, whose C(requirements.txt) and wheel go in.
         type: list
         elements: path
         default: []
+  scripts:
+    description: Programs for each virtualenv's C(bin), by their names, without the C(#!) line.
+    type: dict
+    default: {}
+  installer:
+    description: >-
+      C(uv), or C(pip). uv is installed first where it is not there; where it can't be, pip is used.
+    type: str
+    choices: [uv, pip]
+    default: uv
+  uv:
+    description: Which uv, as a requirement.
+    type: str
+    default: uv
+  wheel_house:
+    description: >-
+      A directory of wheels on the target. With it nothing is asked of an index.
+    type: path
 attributes:
   check_mode:
     support: full
-    description: Says which virtualenvs would be made or filled.
+    description: Says which virtualenvs would be made.
 author: the kechi.vps authors
 """
 
@@ -43,21 +63,30 @@ EXAMPLES = """
 - name: Make the pool's virtualenv
   kechi.vps.virtualenvs:
     virtualenvs:
-      - path: /srv/kechi/main/venv
+      - folder: /srv/kechi/main/venvs
         requirements: [gunicorn]
-        files: [/srv/www/blog/current/requirements.txt]
+        releases: [/srv/www/blog/releases/0123456789ab-cpython-311]
 """
 
 RETURN = """
+paths:
+  description: The virtualenv of each folder.
+  returned: always
+  type: dict
 filled:
-  description: The virtualenvs that were made or filled.
+  description: The virtualenvs that were made.
   returned: always
   type: list
   elements: str
 """
 
+import configparser
 import hashlib
+import os
+import re
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +94,31 @@ from ansible.module_utils.basic import AnsibleModule
 
 PYTHON = "/usr/bin/python3"
 MARK = "kechi-requirements.digest"
+REQUIREMENTS = "requirements.txt"
+WHEELS = ".wheel/*.whl"
+TOOLS = Path("/var/lib/kechi/tools")  # a virtualenv of the installers
+CACHE = "/var/cache/kechi/uv"
+PIP_CONFIGURATION = "/etc/pip.conf"
+AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
+INCLUDED = re.compile(r"^\s*(?:-r|--requirement|-c|--constraint)[ =]?\s*(\S+)", re.MULTILINE)
+
+
+def requirement_files(file: Path, seen: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """A requirement file and those that it includes."""
+    if not file.is_file() or file in seen:
+        return
+    yield file
+    for name in INCLUDED.findall(file.read_text(encoding="utf-8", errors="replace")):
+        yield from requirement_files(file.parent / name, seen | {file})
+
+
+def ingredients(releases: list[str]) -> list[Path]:
+    """The files of releases that decide what is in their virtualenv."""
+    found: list[Path] = []
+    for release in map(Path, releases):
+        found += requirement_files(release / REQUIREMENTS)
+        found += sorted(release.glob(WHEELS))
+    return found
 
 
 def digest(requirements: list[str], contents: list[bytes]) -> str:
@@ -73,34 +127,117 @@ def digest(requirements: list[str], contents: list[bytes]) -> str:
     for content in [*(line.encode() for line in requirements), *contents]:
         sum_.update(f"{len(content)}\0".encode())
         sum_.update(content)
-    return sum_.hexdigest()
+    return sum_.hexdigest()[:12]
 
 
-def is_of_this_python(path: Path) -> bool:
-    """Whether the virtualenv was made by this version of Python."""
-    return (path / "lib" / f"python3.{sys.version_info.minor}" / "site-packages").is_dir()
+def is_whole(path: Path) -> bool:
+    """Whether a virtualenv has been filled to its end, and its interpreter is still there."""
+    return (path / MARK).is_file() and (path / "bin" / "python").exists()
 
 
-def fill(module: AnsibleModule, wanted: dict[str, Any], mark: str) -> None:
-    """Make or repair one virtualenv; the mark comes last."""
-    path = Path(wanted["path"])
-    (path / MARK).unlink(missing_ok=True)
-    if not is_of_this_python(path) or not (path / "bin" / "pip").exists():
-        module.run_command([PYTHON, "-m", "venv", "--clear", str(path)], check_rc=True)
-    command = [str(path / "bin" / "pip"), "install", "--quiet", "--no-input",
-               "--disable-pip-version-check"]  # fmt: skip
-    command += wanted["requirements"]
-    for file in wanted["files"]:
-        command += ["--requirement", file]
-    if wanted["requirements"] or wanted["files"]:
-        rc, out, err = module.run_command(command)
+def what(wanted: dict[str, Any]) -> list[str]:
+    """What an installer is told to put into a virtualenv."""
+    words = list(wanted["requirements"])
+    for release in map(Path, wanted["releases"]):
+        if (release / REQUIREMENTS).is_file():
+            words += ["--requirement", str(release / REQUIREMENTS)]
+        words += map(str, sorted(release.glob(WHEELS)))
+    return words
+
+
+def index(configuration: str) -> dict[str, str]:
+    """The indexes of pip's configuration, for uv, which does not read that."""
+    pip = configparser.RawConfigParser()
+    try:
+        pip.read(configuration)
+    except configparser.Error:
+        return {}  # pip says so itself
+    names = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX"}
+    found = {to: pip.get("global", name, fallback="") for name, to in names.items()}
+    return {name: " ".join(value.split()) for name, value in found.items() if value}
+
+
+class Installer:
+    """uv or pip, from a virtualenv of their own; made when it is first needed."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self._module = module
+        house = module.params["wheel_house"]
+        self._offline = ["--no-index", f"--find-links={house}"] if house else []
+        self._has_uv: bool | None = None
+
+    def install(self, path: Path, words: list[str]) -> str:
+        """Install into a virtualenv, compiled; returns what went wrong, "" for nothing."""
+        if self._has_uv is None:
+            self._has_uv = self._prepare()
+        python = str(path / "bin" / "python")
+        if self._has_uv:
+            command = [str(TOOLS / "bin" / "uv"), "pip", "install", "--quiet", "--compile-bytecode",
+                       f"--python={python}"]  # fmt: skip
+            certificates = {"SSL_CERT_FILE": str(AUTHORITIES)} if AUTHORITIES.is_file() else {}
+            own = {"UV_CACHE_DIR": CACHE, "UV_PYTHON_DOWNLOADS": "never", **certificates}
+            environment = {**own, **index(PIP_CONFIGURATION)}
+        else:
+            command = [*self._pip(), f"--python={python}", "install", "--quiet"]
+            environment = {}
+        rc, out, err = self._module.run_command(
+            [*command, *self._offline, *words], environ_update=environment
+        )
+        return (err or out).strip() if rc else ""
+
+    def _prepare(self) -> bool:
+        """Have the tools; says whether uv is among them."""
+        wanted = self._module.params["uv"]
+        if not (TOOLS / "bin" / "pip").exists() or not (TOOLS / "bin" / "python").exists():
+            self._module.run_command([PYTHON, "-m", "venv", "--clear", str(TOOLS)], check_rc=True)
+        if self._module.params["installer"] != "uv":
+            return False
+        mark = TOOLS / "uv.requirement"
+        if mark.is_file() and mark.read_text() == wanted and (TOOLS / "bin" / "uv").exists():
+            return True
+        rc, out, err = self._module.run_command(
+            [*self._pip(), "install", "--quiet", *self._offline, wanted]
+        )
         if rc:
-            module.fail_json(msg=f"{path}: pip could not install the requirements: {err or out}")
-    (path / MARK).write_text(mark)
+            if not self._offline:  # in a wheel house it is nobody's duty to have it
+                self._module.warn(f"{wanted} can't be installed, so pip is used: {err or out}")
+            return False
+        mark.write_text(wanted)
+        return True
+
+    @staticmethod
+    def _pip() -> list[str]:
+        return [str(TOOLS / "bin" / "pip"), "--no-input", "--disable-pip-version-check"]
+
+
+def fill(module: AnsibleModule, installer: Installer, path: Path, wanted: dict[str, Any]) -> None:
+    """Make one virtualenv; the mark comes last. A failure leaves nothing."""
+    shutil.rmtree(path, ignore_errors=True)  # what an interrupted run left
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rc, out, err = module.run_command([PYTHON, "-m", "venv", "--without-pip", str(path)])
+        fault = f"{err or out}".strip() if rc else ""
+        words = what(wanted)
+        if words and not fault:
+            fault = installer.install(path, words)
+        if not fault:
+            for name, text in module.params["scripts"].items():
+                script = path / "bin" / name
+                script.write_text(f"#!{path}/bin/python -I\n{text}", encoding="utf-8")
+                script.chmod(0o755)
+            (path / MARK).write_text(f"{path.name}\n")
+    except OSError as error:
+        fault = str(error)
+    if fault:
+        shutil.rmtree(path, ignore_errors=True)
+        module.fail_json(
+            msg=f"{path.parent.parent.name}: the virtualenv could not be filled, and nothing else"
+            f" has changed: {fault}"
+        )
 
 
 def main() -> None:
-    """Compare the digests, fill what differs."""
+    """Name each virtualenv by its digest; make those that are not there."""
     module = AnsibleModule(
         argument_spec={
             "virtualenvs": {
@@ -108,26 +245,35 @@ def main() -> None:
                 "elements": "dict",
                 "required": True,
                 "options": {
-                    "path": {"type": "path", "required": True},
+                    "folder": {"type": "path", "required": True},
                     "requirements": {"type": "list", "elements": "str", "default": []},
-                    "files": {"type": "list", "elements": "path", "default": []},
+                    "releases": {"type": "list", "elements": "path", "default": []},
                 },
-            }
+            },
+            "scripts": {"type": "dict", "default": {}},
+            "installer": {"type": "str", "choices": ["uv", "pip"], "default": "uv"},
+            "uv": {"type": "str", "default": "uv"},
+            "wheel_house": {"type": "path"},
         },
         supports_check_mode=True,
     )
+    os.umask(0o022)
+    scripts = [f"{name}\n{text}" for name, text in sorted(module.params["scripts"].items())]
+    installer = Installer(module)
+    paths = {}
     filled = []
     for wanted in module.params["virtualenvs"]:
-        path = Path(wanted["path"])
-        contents = [Path(f).read_bytes() for f in wanted["files"] if Path(f).is_file()]
-        mark = digest(wanted["requirements"], contents)
-        marked = path / MARK
-        if marked.is_file() and marked.read_text() == mark and (path / "bin" / "python").exists():
+        contents = [file.read_bytes() for file in ingredients(wanted["releases"])]
+        name = digest([*wanted["requirements"], *scripts], contents)
+        path = Path(wanted["folder"]) / name
+        paths[wanted["folder"]] = str(path)
+        unpublished = not all(map(os.path.isdir, wanted["releases"]))
+        if is_whole(path) or (module.check_mode and unpublished):
             continue
         filled.append(str(path))
         if not module.check_mode:
-            fill(module, wanted, mark)
-    module.exit_json(changed=bool(filled), filled=filled)
+            fill(module, installer, path, wanted)
+    module.exit_json(changed=bool(filled), filled=filled, paths=paths)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..plugin_utils.pools import Pool
+from ..plugin_utils.pools import Pool, present
 
 POOL_MB = 300  # of a pool that names no limit: argument_specs' default, as a test sees
 
@@ -41,7 +41,9 @@ class Budget:
 
 def budget(pools: Sequence[Pool], *, reserve_mb: int, memory_mb: int, swap_mb: int) -> Budget:
     """Add up an inventory's pools."""
-    limits = ((str(pool["name"]), int(pool.get("memory_max_mb") or POOL_MB)) for pool in pools)
+    limits = (
+        (str(pool["name"]), int(pool.get("memory_max_mb") or POOL_MB)) for pool in present(pools)
+    )
     return Budget(tuple(limits), reserve_mb, memory_mb, swap_mb)
 
 

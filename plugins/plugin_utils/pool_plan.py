@@ -2,47 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..plugin_utils.pools import (
+    ABSENT,
     APPS_ROOT,
     POOLS_ROOT,
+    SOURCES,
     Pool,
+    check,
     document,
     has_shared,
     is_isolated,
+    is_present,
+    present,
+    routes,
     socket,
     socket_unit,
     source_directory,
 )
 from ..plugin_utils.settings import Spec
 
-REQUIREMENTS = "requirements.txt"
-VIRTUALENV_MARK = "kechi-requirements.digest"  # the module `virtualenvs` writes it
 UNITS = "/etc/systemd/system"
 SERVERS = "/usr/local/lib/kechi/current"  # the code of start_server and vhost_server
 CHECK_POOL_FILE = (
     f'/usr/bin/python3 -c \'import sys; sys.path.insert(0, "{SERVERS}");'
     " from supervisor_py.vhost import pool; pool.read(sys.argv[1])' %s"
 )
+CURRENT = "current"  # the release that is there
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is deployed: everything, one app, or one of its releases that are there.
+
+    With `only`, an app, its pool alone is looked at, and the others there keep their release. With
+    `release`, that app gets this one instead of its source.
+    """
+
+    only: str = ""
+    release: str = ""
 
 
 def plan(
-    pools: Sequence[Pool], *, spec: Spec, inventory: Path, server_requirements: Sequence[str]
+    pools: Sequence[Pool],
+    *,
+    spec: Spec,
+    inventory: Path,
+    server_requirements: Sequence[str],
+    choice: Choice,
 ) -> dict[str, Any]:
     """What the role's tasks work through, each a list for one module call.
 
     Args:
         pools: ``vhost_app_pools``, checked.
         spec: the options of one pool in ``argument_specs``, for their defaults.
-        inventory: the folder that relative ``source`` paths start at.
+        inventory: the folder that relative paths of sources start at.
         server_requirements: what every virtualenv holds for the vhost server.
+        choice: which code is taken.
     """
-    complete = [_complete(pool, spec) for pool in pools]
+    known = [app["name"] for pool in pools for app in pool["apps"]]
+    absent = [{"name": pool["name"], "state": ABSENT} for pool in pools if not is_present(pool)]
+    complete = [_complete(pool, spec) for pool in present(pools)]
+    if choice.only:
+        absent = []
+        complete = [
+            pool for pool in complete if choice.only in [app["name"] for app in pool["apps"]]
+        ]
     for pool in complete:
-        pool["document"] = document(pool)
         pool["sockets"] = [
             {
                 "unit": socket_unit(pool, app),
@@ -58,34 +88,63 @@ def plan(
             for key, value in pool["apps"][0]["environment"].items()
             if pool["command"]
         ]
-    vhost_pools = [pool for pool in complete if not pool["command"]]
     return {
         "pools": complete,
+        "known": known,
         "directories": [directory for pool in complete for directory in _directories(pool)],
-        "files": [file for pool in complete for file in _files(pool)],
+        "files": [_limits(pool) for pool in complete],
         "packages": ["python3-venv", *(name for pool in complete for name in pool["packages"])],
-        "trees": [
-            {
-                "source": str(source_directory(app["source"], inventory)),
-                "destination": f"{APPS_ROOT}/{app['name']}",
-            }
-            for pool in complete
-            for app in pool["apps"]
-        ],
-        "virtualenvs": [
-            {
-                "path": f"{POOLS_ROOT}/{pool['name']}/venv",
-                "requirements": list(server_requirements),
-                "files": [
-                    f"{APPS_ROOT}/{app['name']}/current/{REQUIREMENTS}"
-                    for app in pool["apps"]
-                    if (source_directory(app["source"], inventory) / REQUIREMENTS).is_file()
-                ],
-            }
-            for pool in vhost_pools
-        ],
-        "states": [_state(pool) for pool in complete],
+        "trees": [_tree(app, inventory, choice) for pool in complete for app in pool["apps"]],
+        "server_requirements": list(server_requirements),
+        "states": [*absent, *(_state(pool, rolled_back=bool(choice.release)) for pool in complete)],
     }
+
+
+def virtualenvs(plan_: dict[str, Any], releases: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The virtualenvs for releases, as the module `release` returns them."""
+    return [
+        {
+            "folder": f"{POOLS_ROOT}/{pool['name']}/venvs",
+            "requirements": plan_["server_requirements"],
+            "releases": list(_releases(pool, releases).values()),
+        }
+        for pool in plan_["pools"]
+        if not pool["command"]
+    ]
+
+
+def release_sets(
+    plan_: dict[str, Any], releases: Mapping[str, str], paths: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """The release set of each pool, of releases and virtualenvs as their modules return them."""
+    return [
+        {
+            "pool": pool["name"],
+            "apps": _releases(pool, releases),
+            "virtualenv": paths.get(f"{POOLS_ROOT}/{pool['name']}/venvs", ""),
+            "routes": routes(pool),
+            "files": list(_set_files(pool, _releases(pool, releases))),
+        }
+        for pool in plan_["pools"]
+    ]
+
+
+def _releases(pool: Pool, releases: Mapping[str, str]) -> dict[str, str]:
+    folders = {app["name"]: f"{APPS_ROOT}/{app['name']}" for app in pool["apps"]}
+    return {app: f"{folder}/releases/{releases[folder]}" for app, folder in folders.items()}
+
+
+def _tree(app: Mapping[str, Any], inventory: Path, choice: Choice) -> dict[str, str]:
+    """Where the code of an app comes from this time."""
+    destination = {"destination": f"{APPS_ROOT}/{app['name']}"}
+    if choice.only and app["name"] != choice.only:
+        return {**destination, "release": CURRENT}
+    if choice.release:
+        return {**destination, "release": choice.release}
+    (kind,) = (kind for kind in SOURCES if app[kind])
+    if kind == "git":
+        return {**destination, "git": str(app["git"]), "version": str(app["version"])}
+    return {**destination, kind: str(source_directory(app[kind], inventory))}
 
 
 def _complete(pool: Pool, spec: Spec) -> dict[str, Any]:
@@ -118,53 +177,52 @@ def _directories(pool: Pool) -> Iterator[dict[str, str]]:
                 }
 
 
-def _files(pool: Pool) -> Iterator[dict[str, Any]]:
+def _limits(pool: Pool) -> dict[str, Any]:
+    return {
+        "path": f"{UNITS}/kechi@{pool['name']}.service.d/limits.conf",
+        "template": "limits.conf.j2",
+        "item": pool,
+    }
+
+
+def _set_files(pool: Pool, releases: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """What is switched together with the code."""
     name = pool["name"]
     if not pool["command"]:
         yield {
-            "path": f"{POOLS_ROOT}/{name}/venv/bin/vhost_server",
-            "template": "vhost_server.py.j2",
-            "item": pool,
-            "mode": "0755",
-        }
-        yield {
-            "path": f"/etc/kechi/pools/{name}.toml",
+            "path": "pool.toml",
             "template": "pool.toml.j2",
-            "item": pool,
+            "item": {"document": document(pool, releases)},
             "group": f"kechi-{name}",
             "mode": "0640",  # an app's environment may hold secrets
             "validate": CHECK_POOL_FILE,
         }
     for found in pool["sockets"]:
-        yield {
-            "path": f"{UNITS}/{found['unit']}",
-            "template": "app.socket.j2",
-            "item": found,
-        }
-    for drop_in in ("limits.conf", "pool.conf"):
-        yield {
-            "path": f"{UNITS}/kechi@{name}.service.d/{drop_in}",
-            "template": f"{drop_in}.j2",
-            "item": pool,
-        }
+        yield {"path": f"units/{found['unit']}", "template": "app.socket.j2", "item": found}
+    yield {"path": "units/pool.conf", "template": "pool.conf.j2", "item": pool}
 
 
-def _state(pool: Pool) -> dict[str, Any]:
-    """The files that a pool's super-daemon, and those that its generation is made of."""
+def _state(pool: Pool, *, rolled_back: bool) -> dict[str, Any]:
+    """What a pool's super-daemon and its generation are made of, and what the gate asks."""
     name = pool["name"]
-    code = [f"{APPS_ROOT}/{app['name']}/current" for app in pool["apps"]]
-    virtualenv, pool_file = f"{POOLS_ROOT}/{name}/venv", f"/etc/kechi/pools/{name}.toml"
-    own = [pool_file, f"{virtualenv}/{VIRTUALENV_MARK}", SERVERS]
-    check = [f"{virtualenv}/bin/vhost_server", "--check", pool_file]
-    if pool["command"]:
-        own = check = []
+    own = [] if pool["command"] else [SERVERS]
+    checks = [check(pool, app) for app in pool["apps"]]
     return {
         "name": name,
-        "check": check,
-        "sockets": [found["unit"] for found in pool["sockets"]],
+        "memory_max_mb": pool["memory_max_mb"],
+        "checks": [found for found in checks if found],
+        "hooks": [
+            {
+                "app": app["name"],
+                "commands": app["before_switch"],
+                "environment": app["environment"],
+            }
+            for app in pool["apps"]
+            if app["before_switch"] and not rolled_back
+        ],
         "unit_paths": [f"{UNITS}/kechi@.service", f"{UNITS}/kechi@{name}.service.d/pool.conf"],
         "daemon_paths": ["/usr/local/bin/start_server", SERVERS],
-        "generation_paths": ["/etc/kechi/env", *own, *code],
+        "generation_paths": ["/etc/kechi/env", *own],
         "limits_paths": [f"{UNITS}/kechi@{name}.service.d/limits.conf"],
     }
 

@@ -7,7 +7,7 @@ before anything on a host changes; this module adds what only the inventory know
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,22 @@ from ..plugin_utils import site_problems
 from ..plugin_utils.pools import (
     APP_OPTIONS,
     POOL_OPTIONS,
+    SOURCES,
     Pool,
     document,
     is_isolated,
+    is_present,
     sites,
     source_directory,
 )
-from ..plugin_utils.settings import problem, where_set
+from ..plugin_utils.settings import MISSING, problem, where_set
 
 PLAIN_WORD = re.compile(r"^[^\s\"'\\$%]+$")  # what systemd passes on as one argument, unchanged
 SMALLEST_POOL_MB = 32
 FEWEST_TASKS = 16  # two generations of the smallest pool
 CPU_WEIGHTS = (1, 10_000)  # systemd.resource-control(5)
+HEALTH_PATH = re.compile(r"^/[!-~]*$")
+APP = re.compile(r"\bapps\[(\d+)\]")
 STEP = re.compile(r"\w+|\[\d+\]")
 
 
@@ -41,24 +45,36 @@ def problems(pools: Sequence[Pool], *, memory_mb: int | None, inventory: Path) -
         inventory: the folder that relative ``source`` paths start at.
     """
     for number, pool in enumerate(pools):
+        if not is_present(pool):
+            continue
         at = f"vhost_app_pools[{number}]"
-        for sentence in pool_file.problems(document(pool)):
-            yield _as_in_the_inventory(at, pool, sentence)
+        apps = {place: app for place, app in enumerate(pool["apps"]) if is_present(app)}
+        for sentence in pool_file.problems(document({**pool, "apps": [*apps.values()]})):
+            yield _as_in_the_inventory(at, pool, _numbered(sentence, [*apps]))
         yield from _command(at, pool) if pool.get("command") else _sockets(at, pool)
         yield from _memory(at, pool, memory_mb)
-        for place, app in enumerate(pool["apps"]):
-            folder = source_directory(app["source"], inventory)
-            if not folder.is_dir():
-                yield problem(
-                    f"{at}.apps[{place}].source",
-                    app["source"],
-                    f"is no directory on the control machine ({folder}); allowed: an absolute "
-                    "path, or one relative to the inventory",
-                    app,
-                )
+        if pool["apps"] and not apps:
+            yield problem(
+                f"{at}.apps",
+                [app["name"] for app in pool["apps"]],
+                "are all absent; allowed: `state: absent` for the pool itself",
+                pool,
+            )
+        for place, app in apps.items():
+            yield from _source(f"{at}.apps[{place}]", app, inventory)
+            yield from _gate(f"{at}.apps[{place}]", app)
             yield from site_problems.problems(f"{at}.apps[{place}]", app, inventory, absolute=False)
     clashes = list(_clashes(pools))
     yield from clashes or _shadowed(pools)
+
+
+def _numbered(sentence: str, places: Sequence[int]) -> str:
+    """A sentence about the apps that are present, which have other numbers among all."""
+
+    def place(found: re.Match[str]) -> str:
+        return f"apps[{places[int(found[1])]}]"
+
+    return APP.sub(place, sentence)
 
 
 def _as_in_the_inventory(at: str, pool: Pool, sentence: str) -> str:
@@ -121,6 +137,58 @@ def _sockets(at: str, pool: Pool) -> Iterator[str]:
             )
 
 
+def _source(at: str, app: Mapping[str, Any], inventory: Path) -> Iterator[str]:
+    """The code comes from one place, and what is on the control machine is there."""
+    given = [kind for kind in SOURCES if app.get(kind)]
+    if len(given) != 1:
+        yield problem(
+            f"{at}.{given[1]}" if given else f"{at}.source",
+            app[given[1]] if given else MISSING,
+            f"is one source too many, beside {given[0]}; allowed: one of {', '.join(SOURCES)}"
+            if given
+            else f"one of {', '.join(SOURCES)} is required",
+            app,
+        )
+        return
+    (kind,) = given
+    if kind == "git" and not app.get("version"):
+        yield problem(f"{at}.version", MISSING, "a branch, tag or commit of git is required", app)
+    if kind != "git" and app.get("version"):
+        yield problem(
+            f"{at}.version", app["version"], f"is for git; allowed with {kind}: none", app
+        )
+    if str(app.get("version") or "").startswith("-") or str(app.get("git") or "").startswith("-"):
+        yield problem(f"{at}.{kind}", app[kind], 'begins with "-"', app)
+    path = source_directory(str(app[kind]), inventory)
+    there = {"source": path.is_dir(), "archive": path.is_file(), "wheel": path.is_file()}
+    if not there.get(kind, True):
+        thing = "directory" if kind == "source" else "file"
+        yield problem(
+            f"{at}.{kind}",
+            app[kind],
+            f"is no {thing} on the control machine ({path}); allowed: an absolute "
+            "path, or one relative to the inventory",
+            app,
+        )
+    elif kind == "wheel" and path.suffix != ".whl":
+        yield problem(f"{at}.wheel", app[kind], "is no wheel; allowed: a file NAME.whl", app)
+
+
+def _gate(at: str, app: Mapping[str, Any]) -> Iterator[str]:
+    """What the health gate asks for and expects, and the hooks before it."""
+    path = app.get("health_path")
+    if path and not HEALTH_PATH.match(str(path)):
+        yield problem(f"{at}.health_path", path, 'is no path; allowed: "/…", or "" for none', app)
+    for place, status in enumerate(app.get("health_statuses") or []):
+        if not 100 <= int(status) <= 599:  # noqa: PLR2004 - HTTP's own range
+            yield problem(f"{at}.health_statuses[{place}]", status, "is outside 100 to 599", app)
+    for place, words in enumerate(app.get("before_switch") or []):
+        if not isinstance(words, list) or not words:
+            yield problem(
+                f"{at}.before_switch[{place}]", words, "is not a command as a list of words", app
+            )
+
+
 def _memory(at: str, pool: Pool, memory_mb: int | None) -> Iterator[str]:
     most, high = pool.get("memory_max_mb"), pool.get("memory_high_mb")
     if most is not None and int(most) < SMALLEST_POOL_MB:
@@ -160,6 +228,7 @@ def _shadowed(pools: Sequence[Pool]) -> Iterator[str]:
         (f"vhost_app_pools[{number}].apps[{place}]", app)
         for number, pool in enumerate(pools)
         for place, app in enumerate(pool["apps"])
+        if is_present(pool) and is_present(app)
     ]
     for site, number, whose in site_problems.shadowed(sites(pools)):
         at, app = places[site]
@@ -182,6 +251,8 @@ def _clashes(pools: Sequence[Pool]) -> Iterator[str]:
         at = f"vhost_app_pools[{number}]"
         yield from take("pool name", pool["name"], f"{at}.name", pool)
         for place, app in enumerate(pool["apps"]):
+            if not (is_present(pool) and is_present(app)):
+                continue  # what it had may be another's now
             path = f"{at}.apps[{place}]"
             # inside one pool the pool file's own rules have already spoken
             earlier = pool["apps"][:place]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...supervisor_py.vhost import hosts
 from ...supervisor_py.vhost.pool import COUNTS, IDLE, PROCESS
 
 Pool = Mapping[str, Any]
@@ -18,17 +19,35 @@ SITE_OPTIONS = ("certificate", "client_max_body_mb", "requests_per_second")
 APPS_ROOT = "/srv/www"
 POOLS_ROOT = "/srv/kechi"
 SOCKETS_ROOT = "/run/kechi"
+ABSENT = "absent"
+SOURCES = ("source", "git", "archive", "wheel")  # where an app's code comes from: one of them
 
 
-def document(pool: Pool) -> dict[str, Any]:
-    """The pool file's content for a pool of the inventory."""
+def is_present(entry: Mapping[str, Any]) -> bool:
+    """Whether a pool or an app is to be there, which it is if nothing is said."""
+    return entry.get("state") != ABSENT
+
+
+def present(pools: Sequence[Pool]) -> list[dict[str, Any]]:
+    """The pools and apps that are to be there."""
+    return [
+        {**pool, "apps": [app for app in pool.get("apps") or [] if is_present(app)]}
+        for pool in pools
+        if is_present(pool)
+    ]
+
+
+def document(pool: Pool, releases: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The pool file's content for a pool of the inventory, with its apps' releases."""
     return {
         "pool": {key: pool[key] for key in ("name", *POOL_OPTIONS) if pool.get(key) is not None},
         "apps": [
             {
                 "name": app.get("name"),
                 "hosts": app.get("hosts"),
-                "directory": f"{APPS_ROOT}/{app.get('name')}/current",
+                "directory": (releases or {}).get(
+                    str(app.get("name")), f"{APPS_ROOT}/{app.get('name')}/current"
+                ),
                 # a command pool has no WSGI object: its one app is held to the other rules
                 **({"wsgi": "command:command"} if pool.get("command") else _object(app)),
                 **{key: app[key] for key in APP_OPTIONS if app.get(key) is not None},
@@ -72,7 +91,7 @@ def sites(pools: Sequence[Pool]) -> list[dict[str, Any]]:
             **{key: app[key] for key in SITE_OPTIONS if app.get(key) is not None},
             **({"static": _static(app)} if app.get("static") else {}),
         }
-        for pool in pools
+        for pool in present(pools)
         for app in pool["apps"]
     ]
 
@@ -85,7 +104,7 @@ def backups(pools: Sequence[Pool]) -> list[dict[str, str]]:
             "directory": f"{APPS_ROOT}/{app['name']}/shared",
             "unit": f"kechi@{pool['name']}.service",
         }
-        for pool in pools
+        for pool in present(pools)
         for app in pool["apps"]
     ]
 
@@ -109,6 +128,36 @@ def has_shared(entry: Mapping[str, Any]) -> bool:
     return entry.get("inside") == "shared"
 
 
+def check(pool: Pool, app: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The health gate's request to an app; None where it gets none.
+
+    By default one that may sleep is not woken: it has been loaded, and many at once may not fit.
+    """
+    path = app.get("health_path")
+    if path is None:
+        path = "" if app.get(IDLE) else "/"
+    if not path:
+        return None
+    exact = [host for host in app["hosts"] if "*" not in str(host)]
+    name = str((exact or app["hosts"])[0])
+    site = hosts.site(name)
+    assert site is not None
+    return {
+        "app": app["name"],
+        "site": name,
+        # a name that a wildcard covers
+        "host": site.host.replace("*", "kechi-health" if "." in site.host else "kechi-health.test"),
+        "path": f"{site.prefix}{path}",
+        "statuses": list(app.get("health_statuses") or []),
+        "socket": socket(pool, app),
+    }
+
+
+def routes(pool: Pool) -> dict[str, str]:
+    """The socket of each host, as the front end is to know it."""
+    return {str(host): socket(pool, app) for app in pool["apps"] for host in app["hosts"]}
+
+
 def source_directory(source: str, inventory: Path) -> Path:
-    """Where an app's source lies on the control machine; relative ones start at the inventory."""
+    """Where a path lies on the control machine; relative ones start at the inventory."""
     return (inventory / Path(source).expanduser()).resolve()

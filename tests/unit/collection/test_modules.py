@@ -1,11 +1,10 @@
 """The pure parts of the modules: which steps a state asks for."""
 
 import os
-from pathlib import Path
 
 import pytest
 
-from ansible_collections.kechi.vps.plugins.modules import pool_state, release
+from ansible_collections.kechi.vps.plugins.modules import pool_state
 from ansible_collections.kechi.vps.plugins.plugin_utils import trees
 
 MB = 1024 * 1024
@@ -82,6 +81,37 @@ def test_a_pool_with_other_isolated_apps_is_restarted_once_its_apps_are_found_to
     assert pool_state.needed({**SETTLED, **service}, sockets, stale, running, SAME) == steps
 
 
+@pytest.mark.parametrize(
+    ("steps", "sets", "hooked", "found"),
+    [
+        ([], ("a", "a", "a"), False, []),
+        (["reload"], ("a", "a", "a"), False, ["reload", "gate"]),
+        (["limits"], ("a", "a", "a"), False, ["limits"]),
+        (["reload"], ("a", "a", "b"), False, ["check", "activate", "reload", "gate"]),
+        (["reload"], ("a", "a", "b"), True, ["check", "hooks", "activate", "reload", "gate"]),
+        (
+            ["check", "daemon-reload", "restart"],
+            ("a", "a", "b"),
+            False,
+            ["check", "activate", "daemon-reload", "restart", "gate"],
+        ),
+        (
+            ["enable", "start"],
+            ("", "", "a"),
+            True,
+            ["hooks", "activate", "enable", "start", "gate"],
+        ),
+        # interrupted: after the switch, after the reload, after a failed reload was taken back
+        (["reload"], ("b", "a", "b"), False, ["reload", "gate"]),
+        ([], ("b", "a", "b"), False, ["gate"]),
+        ([], ("b", "a", "a"), False, ["check", "activate"]),
+    ],
+)
+def test_a_release_set_is_checked_before_its_switch_and_asked_after_it(steps, sets, hooked, found):
+    active, good, target = sets
+    assert pool_state.around(steps, active=active, good=good, target=target, hooked=hooked) == found
+
+
 def test_a_digest_follows_files_directories_and_links(tmp_path):
     (tmp_path / "env").mkdir()
     (tmp_path / "env" / "A").write_text("1")
@@ -114,45 +144,3 @@ def test_a_release_is_named_by_its_content_alone(tmp_path):
     assert trees.digest(tmp_path / "a") == trees.digest(tmp_path / "b")
     make_tree(tmp_path / "b", {"app.py": "x = 2\n"})
     assert trees.digest(tmp_path / "a") != trees.digest(tmp_path / "b")
-
-
-def publish(tmp_path, content, keep=2, validate=lambda _release: None):
-    source = tmp_path / "source"
-    make_tree(source, {"pkg/app.py": content})
-    digest = trees.digest(source)
-    trees.archive(source, tmp_path / "tree.tar.gz")
-    destination = tmp_path / "www"
-    release.unpack(tmp_path / "tree.tar.gz", digest, destination, validate)
-    release.switch(destination, release.release_name(digest))
-    release.prune(destination, keep)
-    return destination, release.release_name(digest)
-
-
-def test_a_release_is_compiled_switched_to_and_old_ones_pruned(tmp_path):
-    names = []
-    for number in range(3):
-        destination, name = publish(tmp_path, f"x = {number}\n")
-        names.append(name)
-        assert release.current(destination) == name
-        assert (destination / "current/pkg/app.py").read_text() == f"x = {number}\n"
-        assert list((destination / "current/pkg/__pycache__").glob("app.*.pyc"))
-    assert {path.name for path in (destination / "releases").iterdir()} == set(names[1:])
-
-
-def test_a_release_that_does_not_pass_is_not_switched_to(tmp_path):
-    destination, good = publish(tmp_path, "x = 1\n")
-
-    def validate(unpacked):
-        assert (unpacked / "pkg/app.py").read_text() == "x = 2\n", "the new one is what it sees"
-        raise SystemExit(1)
-
-    with pytest.raises(SystemExit):
-        publish(tmp_path, "x = 2\n", validate=validate)
-    assert release.current(destination) == good
-
-
-def test_what_an_interrupted_publication_left_is_cleared(tmp_path):
-    make_tree(tmp_path / "www/releases/0000.part", {"half": ""})
-    destination, name = publish(tmp_path, "x = 1\n")
-    assert [path.name for path in (destination / "releases").iterdir()] == [name]
-    assert Path(destination / "current").is_symlink()

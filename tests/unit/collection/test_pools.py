@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from ansible_collections.kechi.vps.plugins.filter.pools import pool_plan
+from ansible_collections.kechi.vps.plugins.plugin_utils import pool_plan as plans
 from ansible_collections.kechi.vps.plugins.plugin_utils import pool_problems, pools
 
 REPOSITORY = Path(__file__).parents[3]
@@ -162,7 +163,7 @@ def test_each_app_has_a_site_on_its_pools_socket_or_its_own(local):
 
 def test_the_plan_fills_defaults_and_names_every_file_a_generation_is_made_of(local):
     plan = pool_plan(local, str(LOCAL), ["gunicorn"])
-    assert plan["pools"][0]["document"]["pool"] == {
+    assert pools.document(plan["pools"][0])["pool"] == {
         "name": "main",
         "max_requests": 500,
         "preload": ["django.core.handlers.wsgi", "django.db.backends.sqlite3.base"],
@@ -175,26 +176,103 @@ def test_the_plan_fills_defaults_and_names_every_file_a_generation_is_made_of(lo
         "/srv/www/team",
         "/srv/www/clock",
     ]
-    (virtualenv,) = plan["virtualenvs"]
-    assert virtualenv == {
-        "path": "/srv/kechi/main/venv",
-        "requirements": ["gunicorn"],
-        "files": [
-            "/srv/www/blog/current/requirements.txt",
-            "/srv/www/notes/current/requirements.txt",
-            "/srv/www/team/current/requirements.txt",
-        ],
-    }
     assert plan["states"][0]["generation_paths"] == [
         "/etc/kechi/env",
-        "/etc/kechi/pools/main.toml",
-        "/srv/kechi/main/venv/kechi-requirements.digest",
         "/usr/local/lib/kechi/current",
-        "/srv/www/blog/current",
-        "/srv/www/motd/current",
-        "/srv/www/notes/current",
-        "/srv/www/team/current",
     ]
+    releases = {tree["destination"]: "1" for tree in plan["trees"]}
+    assert plans.virtualenvs(plan, releases) == [
+        {
+            "folder": "/srv/kechi/main/venvs",
+            "requirements": ["gunicorn"],
+            "releases": [f"/srv/www/{app}/releases/1" for app in ("blog", "motd", "notes", "team")],
+        }
+    ]
+    main, clock = plans.release_sets(plan, releases, {"/srv/kechi/main/venvs": "/venv"})
+    assert main["virtualenv"] == "/venv"
+    (pool_file,) = [file for file in main["files"] if file["path"] == "pool.toml"]
+    assert pool_file["item"]["document"]["apps"][1]["directory"] == "/srv/www/motd/releases/1"
+    assert clock["virtualenv"] == ""
+    assert [file["path"] for file in clock["files"]] == ["units/pool.conf"]
+
+
+def test_one_app_is_deployed_alone_and_its_pools_others_keep_their_release(local):
+    plan = pool_plan(local, str(LOCAL), [], "motd")
+    assert [pool["name"] for pool in plan["pools"]] == ["main"]
+    sources = {Path(tree["destination"]).name: tree for tree in plan["trees"]}
+    assert sources["motd"]["source"].endswith("/examples/motd")
+    assert [sources[name]["release"] for name in ("blog", "notes", "team")] == ["current"] * 3
+    assert {tree.get("source") for name, tree in sources.items() if name != "motd"} == {None}
+
+
+def test_a_rollback_takes_a_release_that_is_there_and_runs_no_hook(local):
+    local[0]["apps"][1]["before_switch"] = [["true"]]
+    assert pool_plan(local, str(LOCAL), [])["states"][0]["hooks"] == [
+        {"app": "motd", "commands": [["true"]], "environment": {}}
+    ]
+    plan = pool_plan(local, str(LOCAL), [], "motd", "previous")
+    assert {"destination": "/srv/www/motd", "release": "previous"} in plan["trees"]
+    assert plan["states"][0]["hooks"] == []
+
+
+def test_a_pool_and_an_app_go_when_they_are_said_to_be_absent_and_stay_known(local):
+    local[1]["state"] = "absent"
+    local[0]["apps"][0].update(state="absent", source="/gone")
+    local[0]["apps"][1]["hosts"].append("blog.example")
+    assert problems_of(local) == [], "what an absent one had is free"
+    plan = pool_plan(local, str(LOCAL), [])
+    assert plan["states"][0] == {"name": "clock", "state": "absent"}
+    assert [pool["name"] for pool in plan["pools"]] == ["main"]
+    assert "blog" not in [app["name"] for app in plan["pools"][0]["apps"]]
+    assert {"blog", "clock"} <= set(plan["known"])
+    assert {site["name"] for site in pools.sites(local)} == {"motd", "notes", "team"}
+    local[0]["apps"][2]["hosts"] = []
+    (sentence,) = problems_of(local)
+    assert sentence.startswith("vhost_app_pools[0].apps[2].hosts: [] is not a list")
+    for app in local[0]["apps"]:
+        app["state"] = "absent"
+    assert "are all absent" in problems_of(local)[-1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"source": None}, "source: is missing; one of source, git, archive, wheel is required"),
+        ({"archive": "a.tgz"}, 'archive: "a.tgz" is one source too many, beside source'),
+        ({"version": "main"}, 'version: "main" is for git; allowed with source: none'),
+        ({"source": None, "git": "x"}, "version: is missing; a branch, tag or commit of git is"),
+        ({"source": None, "git": "--upload-pack=x", "version": "1"}, 'git: "--upload-pack=x"'),
+        ({"source": None, "archive": "a.tgz"}, 'archive: "a.tgz" is no file on the control'),
+        ({"source": None, "wheel": "hosts.yml"}, 'wheel: "hosts.yml" is no wheel'),
+        ({"health_path": "healthz"}, 'health_path: "healthz" is no path'),
+        ({"health_statuses": [99]}, "health_statuses[0]: 99 is outside 100 to 599"),
+        ({"before_switch": ["migrate"]}, 'before_switch[0]: "migrate" is not a command as a list'),
+    ],
+)
+def test_a_wrong_source_gate_or_hook_is_refused(local, changes, sentence):
+    local[0]["apps"][1].update(changes)
+    local[0]["apps"][0]["state"] = "absent"
+    (found,) = problems_of(local)
+    assert found.startswith(f"vhost_app_pools[0].apps[1].{sentence}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "asked"),
+    [
+        ({}, ("motd.example", "/")),
+        ({"hosts": ["*", "bücher.example/wiki"]}, ("xn--bcher-kva.example", "/wiki/")),
+        ({"hosts": ["*.motd.example"], "health_path": "/up"}, ("kechi-health.motd.example", "/up")),
+        ({"hosts": ["*"]}, ("kechi-health.test", "/")),
+        ({"health_path": ""}, None),
+        ({"idle_seconds": 60}, None),
+        ({"idle_seconds": 60, "health_path": "/up"}, ("motd.example", "/up")),
+    ],
+)
+def test_an_app_is_asked_for_its_page_and_a_sleeper_only_where_that_is_wanted(
+    local, changes, asked
+):
+    found = pools.check(local[0], {**local[0]["apps"][1], **changes})
+    assert (found and (found["host"], found["path"])) == asked
 
 
 def test_an_isolated_apps_socket_is_a_unit_that_its_pool_is_started_with(local):
@@ -207,12 +285,11 @@ def test_an_isolated_apps_socket_is_a_unit_that_its_pool_is_started_with(local):
         "app": "notes",
     }
     units = ["kechi@main.notes.socket", "kechi@main.team.socket"]
-    assert plan["states"][0]["sockets"] == units
-    written = [file["path"] for file in plan["files"]]
-    assert [f"/etc/systemd/system/{unit}" for unit in units] == [
-        path for path in written if path.endswith(".socket")
+    releases = {tree["destination"]: "1" for tree in plan["trees"]}
+    main, _clock = plans.release_sets(plan, releases, {})
+    assert [f"units/{unit}" for unit in units] == [
+        file["path"] for file in main["files"] if file["path"].endswith(".socket")
     ]
-    assert plan["states"][1]["sockets"] == []
 
 
 def test_an_isolated_app_with_its_pools_name_is_refused(local):

@@ -1,4 +1,5 @@
-#!/srv/kechi/{{ item.name }}/venv/bin/python -I
+"""What the virtualenv's bin/vhost_server is made of: its first line names the interpreter."""
+
 import os
 import sys
 

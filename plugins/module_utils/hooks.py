@@ -1,0 +1,78 @@
+"""Programs of a release that is not in use yet, confined as its pool is to be.
+
+Such as a database migration, or a check. The environment goes in by stdin: it may hold secrets, and
+what a unit or a command line says is everybody's to read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+RUNNER = (
+    "import json, os, sys; told = json.load(sys.stdin); os.environ.update(told['environment']);"
+    " os.execvp(told['command'][0], told['command'])"
+)
+PATH = "/usr/local/bin:/usr/bin:/bin"
+TIMED_OUT = 124  # the exit code of timeout(1)
+KILL_AFTER_SECONDS = 5
+SHOWN_LINES = 40
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@dataclass(frozen=True)
+class Confined:
+    """How programs of a pool are run: its user, what they may write to, how much, how long."""
+
+    pool: str
+    folder: str
+    writable: str
+    memory_mb: int
+    seconds: int
+
+    @property
+    def start(self) -> list[str]:
+        """The command that starts one, in a unit of its own."""
+        properties = {
+            "User": f"kechi-{self.pool}",
+            "Group": f"kechi-{self.pool}",
+            "WorkingDirectory": self.folder,
+            "MemoryMax": f"{self.memory_mb}M",
+            "UMask": "0027",
+            "NoNewPrivileges": "yes",
+            "PrivateTmp": "yes",
+            "ProtectHome": "yes",
+            "ProtectSystem": "strict",
+            "ReadWritePaths": f"-{self.writable}",
+            # should timeout(1) itself be gone
+            "RuntimeMaxSec": str(self.seconds + 2 * KILL_AFTER_SECONDS),
+        }
+        given = [f"--property={name}={value}" for name, value in properties.items()]
+        return ["systemd-run", "--quiet", "--wait", "--pipe", "--collect", "--service-type=exec",
+                f"--description=A new release of the pool {self.pool}", *given,
+                "/usr/bin/python3", "-I", "-c", RUNNER]  # fmt: skip
+
+    def told(self, words: Sequence[str], environment: Mapping[str, Any], virtualenv: str) -> str:
+        """What the runner reads: the app's environment, and the virtualenv's programs first."""
+        bounded = ["timeout", f"--kill-after={KILL_AFTER_SECONDS}", str(self.seconds)]
+        own = {"PATH": f"{virtualenv}/bin:{PATH}", "VIRTUAL_ENV": virtualenv}
+        values = {name: str(value) for name, value in environment.items()}
+        return json.dumps(
+            {
+                "command": [*bounded, *map(str, words)],
+                "environment": {**(own if virtualenv else {"PATH": PATH}), **values},
+            }
+        )
+
+    def run(self, run_command: Run, words: Sequence[str], environment: Mapping[str, Any],
+            virtualenv: str) -> str:  # fmt: skip
+        """Run a program; returns what went wrong, "" for nothing."""
+        rc, out, err = run_command(self.start, data=self.told(words, environment, virtualenv))
+        if rc == 0:
+            return ""
+        how = f"not over within {self.seconds} seconds" if rc == TIMED_OUT else f"exit code {rc}"
+        shown = "\n".join(f"{out}\n{err}".strip().splitlines()[-SHOWN_LINES:])
+        return f"`{' '.join(map(str, words))}`: {how}\n{shown}"
