@@ -113,7 +113,7 @@ def releases(app: str) -> dict[str, Any]:
     kept = found.iterdir() if found.is_dir() else []
     return {
         "name": app,
-        "release": current.readlink().name if current.is_symlink() else None,
+        "release": current.resolve().name if current.exists() else None,
         "releases": sum(not path.name.endswith(".part") for path in kept),
     }
 
