@@ -99,7 +99,7 @@ def test_the_environment_directory_reaches_the_child(vps, host):
 
 def test_swap_says_why_it_leaves_a_container_alone(host):
     assert not host.file("/swapfile").exists
-    assert not host.file("/etc/sysctl.d/60-kechi-swap.conf").exists
+    assert not host.file("/etc/sysctl.d/99-zz-kechi-swap.conf").exists
 
 
 def test_memory_of_the_workers_is_told(host, vps):

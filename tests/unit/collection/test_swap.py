@@ -1,5 +1,6 @@
 """What there is to do about swap, for every state that a machine may be found in."""
 
+import os
 import struct
 
 import pytest
@@ -168,7 +169,10 @@ def test_swap_in_use_is_resized_where_there_is_room(used_mb, available_mb, size_
 
 
 def test_a_file_that_must_be_off_first_has_no_new_one_as_its_room():
-    assert "0 MB of other swap" in refusal(in_use(60, available_kb=0, disk_free=300 * MB), 96)
+    both = {"available_kb": 0, "disk_free": 300 * MB}
+    assert "0 MB of other swap" in refusal(in_use(60, **both), 96)
+    second = {"files": {OTHER: OLD}, "areas": area(OTHER, used_mb=60)}
+    assert "0 MB of other swap" in refusal(facts(**second, **both), 96)
 
 
 def test_other_swap_on_a_disk_is_room_and_zram_is_not():
@@ -292,8 +296,16 @@ def test_zram_in_use_is_resized_only_with_room():
     ]
 
 
-def test_zram_of_somebody_else_stays_and_is_said():
-    theirs = facts(zram_bytes=48 * MB, areas=area("/dev/zram0", 48, 0, 100))
+@pytest.mark.parametrize(
+    "known",
+    [
+        {"zram_bytes": 48 * MB, "areas": area("/dev/zram0", 48, 0, 100)},
+        {"zram_bytes": 48 * MB},  # a file system
+        {"areas": area("/dev/zram1", 48, 0, 100)},
+    ],
+)
+def test_zram_of_somebody_else_stays_and_is_said(known):
+    theirs = facts(**known)
     planned = swap.plan(theirs, Wanted(PATH, 0, 32 * MB))
     assert (planned.steps, planned.zram_bytes) == ([], 0)
     assert "there is zram already that this role has not made" in planned.notes[0]
@@ -352,6 +364,13 @@ def test_a_file_is_known_by_what_it_holds(tmp_path, content, kind, whole):
     found = swap.examined(path)
     assert (found.kind, found.size) == (kind, len(content))
     assert found.whole == whole
+
+
+def test_a_file_with_holes_is_not_whole(tmp_path):
+    path = tmp_path / "swapfile"
+    path.write_bytes(swap_header(MB, b"kechi.vps"))
+    os.truncate(path, MB)
+    assert (swap.examined(path).kind, swap.examined(path).whole) == (OURS, False)
 
 
 def test_what_is_no_file_is_no_swapfile(tmp_path):
