@@ -103,7 +103,8 @@ KB = 1024
 MB = 1024 * KB
 ZRAM = "/dev/zram0"
 ZRAM_UNIT = "systemd-zram-setup@zram0.service"
-FILE_PRIORITY, ZRAM_PRIORITY = 10, 100  # the second is the generator's own default
+FILE_PRIORITY = 10
+ZRAM_PRIORITY = 100  # the generator's own default
 LABEL = b"kechi.vps"
 MEMORY_MARGIN_KB = 64 * KB  # what must stay free for the system itself
 DISK_MARGIN = 256 * MB
@@ -181,7 +182,7 @@ class Wanted(NamedTuple):
     @property
     def part(self) -> str:
         """The swapfile's name while it is written."""
-        return f"{self.path}.part"
+        return f"{self.path}.kechi-part"
 
 
 class Step(NamedTuple):
@@ -307,11 +308,9 @@ def _is_right(facts: Facts, wanted: Wanted, path: str) -> bool:
 
 def _stale(facts: Facts, wanted: Wanted, kept: str | None) -> list[str]:
     """Files to remove: ours but one, and what an interrupted run has left."""
-    unfinished = {wanted.part}
-    if wanted.file_bytes:
-        unfinished |= {path for path in wanted.names if _kind(facts, path) == BLANK}
-    found = [path for path in facts.files if path in unfinished or _kind(facts, path) == OURS]
-    return sorted(path for path in found if path != kept)
+    may_be_blank = (wanted.part, *wanted.names) if wanted.file_bytes else (wanted.part,)
+    unfinished = [path for path in may_be_blank if _kind(facts, path) == BLANK]
+    return sorted(path for path in (*_ours(facts), *unfinished) if path != kept)
 
 
 def _kind(facts: Facts, path: str) -> str | None:
@@ -321,7 +320,8 @@ def _kind(facts: Facts, path: str) -> str | None:
 def _swapfile_to_have(facts: Facts, wanted: Wanted) -> tuple[str | None, bool]:
     """The swapfile's name (None: none), and whether it can be on before the old one is off."""
     for path in (wanted.part, *wanted.names):
-        if _kind(facts, path) == DATA and wanted.file_bytes:
+        unusable = (DATA, FOREIGN) if path == wanted.part else (DATA,)
+        if _kind(facts, path) in unusable and wanted.file_bytes:
             raise RefusedError(f"{path} is there and is no swapfile; choose another swap_path")
     if not wanted.file_bytes:
         return None, True
@@ -395,7 +395,9 @@ def refuse_without_room(facts: Facts, going: Sequence[Area], new_kb: int = 0) ->
 
 
 SIGNATURE = b"SWAPSPACE2"
-LAST_PAGE_AT, LABEL_AT, LABEL_SIZE = 1028, 1052, 16
+LAST_PAGE_AT = 1028
+LABEL_AT = 1052
+LABEL_SIZE = 16
 BTRFS_SUBVOLUME_INODE = 256
 BTRFS_FS_INFO = 0x8400941F  # the ioctl, as in linux/btrfs.h
 FILE_SYSTEMS = ("ext2", "ext3", "ext4", "xfs")

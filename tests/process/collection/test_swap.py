@@ -82,7 +82,7 @@ def test_swap_is_made_resized_and_removed_and_a_second_run_changes_nothing(folde
     assert not run(folder, file=False)["changed"]
 
 
-@pytest.mark.parametrize("left", ["swapfile.part", "swapfile", "swapfile.2"])
+@pytest.mark.parametrize("left", ["swapfile.kechi-part", "swapfile", "swapfile.2"])
 def test_what_an_interrupted_run_has_left_is_finished(folder, left):
     (folder / left).write_bytes(bytes(MB))
     assert run(folder, file_size_mb=4)["changed"]

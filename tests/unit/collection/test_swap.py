@@ -19,7 +19,7 @@ from ansible_collections.kechi.vps.plugins.modules.swap import (
     Wanted,
 )
 
-PATH, OTHER, PART = "/swapfile", "/swapfile.2", "/swapfile.part"
+PATH, OTHER, PART = "/swapfile", "/swapfile.2", "/swapfile.kechi-part"
 ROOT = "/dev/vda1 / ext4 errors=remount-ro 0 1\n"
 LINE = f"{PATH} none swap sw,pri=10 0 0\n"
 LINE_2 = f"{OTHER} none swap sw,pri=10 0 0\n"
@@ -246,6 +246,9 @@ def test_a_file_that_is_no_swap_is_never_replaced():
     assert steps(found, 0) == []
     assert notes(found, 0) == ["/swapfile is a file that this role has not made"]
     assert steps(facts(files={PATH: HALF}), 0) == [], "nor are zeros, where none is wanted"
+    for kind in (DATA, FOREIGN):
+        assert f"{PART} is there" in refusal(facts(files={PART: File(kind)}))
+        assert steps(facts(files={PART: File(kind)}), 0) == []
 
 
 def test_a_file_system_without_safe_swapfiles_is_refused():
