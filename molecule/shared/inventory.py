@@ -18,8 +18,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 class Inventory:
     """Runs site.yml on one machine with some variables changed, as if in the inventory."""
 
-    def __init__(self, machine: str) -> None:
+    def __init__(self, machine: str, playbook: str = "playbooks/site.yml") -> None:
         self.machine = machine
+        self.playbook = playbook
         self._changed = False
         self._repository = REPOSITORY
         self.path = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "inventory"
@@ -34,7 +35,7 @@ class Inventory:
     def of(self, repository: Path) -> Inventory:
         """The same, but by the site.yml of another copy of this repository."""
         self._changed = True  # restored it is by our own
-        other = Inventory(self.machine)
+        other = Inventory(self.machine, self.playbook)
         other._repository = repository
         return other
 
@@ -58,13 +59,13 @@ class Inventory:
 
     def play(self, playbook: str, *arguments: str) -> str:
         """Run another playbook than site.yml; raises AssertionError with its output if it fails."""
-        done = self._play(playbook, *arguments)
+        done = self._play(f"playbooks/{playbook}", *arguments)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def refuse_play(self, playbook: str, *arguments: str) -> str:
         """Run another playbook, expect that it fails, and return what it said."""
-        done = self._play(playbook, *arguments)
+        done = self._play(f"playbooks/{playbook}", *arguments)
         assert done.returncode != 0, f"was not refused:\n{done.stdout}"
         return done.stdout + done.stderr
 
@@ -72,7 +73,7 @@ class Inventory:
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
             json.dump(changes, file)
             file.flush()
-            return self._play("site.yml", f"--extra-vars=@{file.name}")
+            return self._play(self.playbook, f"--extra-vars=@{file.name}")
 
     def _play(self, playbook: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -81,7 +82,7 @@ class Inventory:
                 f"--inventory={self.path}/",
                 f"--limit={self.machine}",
                 *arguments,
-                f"playbooks/{playbook}",
+                playbook,
             ],
             cwd=self._repository,
             env={**os.environ, "ANSIBLE_CONFIG": str(self._repository / "ansible.cfg")},

@@ -51,9 +51,9 @@ class ActionModule(ActionBase):
             "so that the previous ones are back, and the machine can be reached"
         )  # fmt: skip
         return {
-            **result,
             "failed": True,
             "changed": bool(unreached),
+            "steps": ["try"],
             "msg": f"firewall: the new rules let nobody in for {seconds} seconds, {end}. "
             f"What was tried: {reason}",
         }
