@@ -135,6 +135,8 @@ def _send_all(found: Settings, apps: Sequence[App]) -> list[str]:
 def _send(found: Settings, there: Repository, app: App, before: Sequence[Snapshot]) -> str:
     newest = Store(found.directory, app.name).newest()
     assert newest is not None, "it has just been made"
+    if not any(newest.iterdir()):  # which restic can't send
+        return "has no files to send"
     parent = next((one.name for one in before if one.app == app.name), "")
     return f"{REMOTE}{there.backup(app.name, newest, parent)} in {there.name}"
 

@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ class Repository:
             *([f"--parent={parent}"] if parent else []),
             directory=directory,
         )  # fmt: skip
-        self._check("send it", done)
+        self._check("send it to", done)
         return read_summary(done.stdout)
 
     def forget(self, keep: Mapping[str, int]) -> None:
@@ -107,18 +107,18 @@ class Repository:
             "forget", "--quiet", f"--tag={TAG}", f"--host={self._host}", "--group-by=host,tags",
             *policy, "--prune",
         )  # fmt: skip
-        self._check("remove old backups", done)
+        self._check("remove old backups of", done)
 
     def size(self, snapshot: str) -> int:
         """How many bytes a snapshot has."""
         done = self._run("stats", "--json", "--no-lock", "--mode=restore-size", snapshot)
-        self._check(f"find {snapshot}", done)
+        self._check(f"find {snapshot} in", done)
         return int(json.loads(done.stdout)["total_size"])
 
     def restore(self, snapshot: str, target: Path) -> None:
         """Fetch a tree from there."""
         done = self._run("restore", "--no-lock", snapshot, f"--target={target}")
-        self._check(f"fetch {snapshot}", done)
+        self._check(f"fetch {snapshot} from", done)
 
     @property
     def _mark(self) -> Path:
@@ -185,9 +185,18 @@ def _is_absent(done: subprocess.CompletedProcess[str]) -> bool:
 def _reason(done: subprocess.CompletedProcess[str]) -> str:
     if done.returncode == -signal.SIGKILL:
         return "restic was killed; has it reached backup_memory_max_mb?"
-    lines: Sequence[str] = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    lines = [_words(line) for line in done.stderr.splitlines() if line.strip()]
     said = " ".join(lines[-3:]) if lines else f"restic ended with {done.returncode}"
     return _masked(said)
+
+
+def _words(line: str) -> str:
+    """What a line of restic's stderr says, which some versions write as JSON where asked for it."""
+    try:
+        found = json.loads(line)
+        return str(found.get("message") or found["error"]["message"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return line.strip()
 
 
 def _masked(text: str) -> str:

@@ -1,14 +1,13 @@
 """The collection as its users get it: built, installed from the tarball, used from elsewhere."""
 
 import json
-import os
-import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[3]
+from .elsewhere import REPOSITORY, Elsewhere
+
 ROLES = sorted(path.name for path in (REPOSITORY / "roles").iterdir())
 PLAYBOOKS = sorted(path.stem for path in (REPOSITORY / "playbooks").glob("*.yml"))
 PARTS = {
@@ -17,45 +16,10 @@ PARTS = {
 }  # fmt: skip
 
 
-class Elsewhere:
-    """An empty directory of a machine that has the collection, and no checkout."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.collections = path / "collections"
-        self.tarball = path / "kechi-vps-0.1.0.tar.gz"
-
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        ansible = {
-            "ANSIBLE_HOME": str(self.path / "home"),
-            "ANSIBLE_COLLECTIONS_PATH": str(self.collections),
-            "ANSIBLE_INVENTORY": "localhost,",
-        }
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("ANSIBLE_")}
-        cwd = self.path / "empty"
-        cwd.mkdir(exist_ok=True)
-        return subprocess.run(
-            command, cwd=cwd, env=kept | ansible, capture_output=True, text=True, check=False
-        )
-
-    def output(self, *command: str) -> str:
-        done = self.run(*command)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def play(self, play: dict[str, object], *options: str) -> subprocess.CompletedProcess[str]:
-        playbook = self.path / "playbook.yml"
-        playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, **play}]))
-        return self.run("ansible-playbook", *options, str(playbook))
-
-
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory):
     found = Elsewhere(tmp_path_factory.mktemp("elsewhere"))
-    build = ("ansible-galaxy", "collection", "build")
-    found.output(*build, "--output-path", str(found.path), str(REPOSITORY))
-    install = ("ansible-galaxy", "collection", "install", "--offline")
-    found.output(*install, "--collections-path", str(found.collections), str(found.tarball))
+    found.install()
     return found
 
 

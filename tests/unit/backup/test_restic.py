@@ -91,3 +91,25 @@ def test_no_password_of_an_address_is_told(there):
         repository.prepare()
     assert "hush" not in str(told.value)
     assert "//***@host" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Fatal: no space\n",
+        '{"message_type":"exit_error","code":1,"message":"Fatal: no space"}\n',
+        '{"message_type":"error","error":{"message":"Fatal: no space"},"item":"/x"}\n',
+    ],
+)
+def test_what_restic_says_is_told_in_words_by_each_of_its_versions(there, said, tmp_path):
+    repository, answers, _ran = there
+    answers += [(1, said)]
+    with pytest.raises(BackupError, match=r"can't send it to rest:.*: Fatal: no space$"):
+        repository.backup("blog", tmp_path, "")
+
+
+def test_a_restic_that_was_killed_has_a_likely_reason(there):
+    repository, answers, _ran = there
+    answers += [(-9, "")]
+    with pytest.raises(BackupError, match="has it reached backup_memory_max_mb"):
+        repository.clear_locks()
