@@ -56,7 +56,7 @@ def node() -> Callable[[str], Host]:
 
 
 @pytest.fixture(scope="session")
-def address() -> Callable[[Host], str]:
-    """Say where this machine reaches a host's nginx, as HOST:PORT."""
+def address() -> Callable[..., str]:
+    """Say where this machine reaches a host's nginx, at port 80 or another, as HOST:PORT."""
     machines = Machines(engine.plan())
-    return lambda host: machines.address(host.backend.name)
+    return lambda host, *port: machines.address(host.backend.name, *port)

@@ -16,11 +16,12 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class Inventory:
-    """Runs site.yml on one machine with some variables changed, as if in the inventory."""
+    """Runs site.yml, or its parts of some tags, on one machine with some variables changed."""
 
-    def __init__(self, machine: str, playbook: str = "playbooks/site.yml") -> None:
+    def __init__(self, machine: str, *tags: str, playbook: str = "playbooks/site.yml") -> None:
         self.machine = machine
         self.playbook = playbook
+        self._tags = tags
         self._changed = False
         self._repository = REPOSITORY
         self.path = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "inventory"
@@ -35,16 +36,17 @@ class Inventory:
     def of(self, repository: Path) -> Inventory:
         """The same, but by the site.yml of another copy of this repository."""
         self._changed = True  # restored it is by our own
-        other = Inventory(self.machine, self.playbook)
+        other = Inventory(self.machine, *self._tags, playbook=self.playbook)
         other._repository = repository
         return other
 
-    def apply(self, **changes: object) -> None:
-        """Run site.yml; raises AssertionError with its output where it fails."""
+    def apply(self, **changes: object) -> str:
+        """Run site.yml, and return what it said; raises AssertionError with that if it fails."""
         self._changed = True
         done = self._run(changes)
         assert done.returncode == 0, done.stdout + done.stderr
         self._changed = bool(changes)
+        return done.stdout + done.stderr
 
     def restore(self) -> None:
         """Bring the machine back to what the scenario's inventory says, where a test changed it."""
@@ -73,7 +75,8 @@ class Inventory:
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
             json.dump(changes, file)
             file.flush()
-            return self._play(self.playbook, f"--extra-vars=@{file.name}")
+            tags = [f"--tags={tag}" for tag in self._tags]
+            return self._play(self.playbook, f"--extra-vars=@{file.name}", *tags)
 
     def _play(self, playbook: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

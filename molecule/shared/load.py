@@ -19,6 +19,7 @@ import http.client
 import json
 import select
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -100,12 +101,33 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self.host)
 
 
+class TlsConnection(http.client.HTTPConnection):
+    """HTTPS to an address, asking for the certificate of a name."""
+
+    def __init__(self, address: str, name: str, context: ssl.SSLContext) -> None:
+        super().__init__(address, timeout=TIMEOUT_SECONDS)
+        self._name = name
+        self._context = context
+
+    def connect(self) -> None:
+        """Connect; raises OSError, also where the context does not trust what it is shown."""
+        super().connect()
+        self.sock = self._context.wrap_socket(self.sock, server_hostname=self._name)
+
+
 class Client:
     """Asks for one target until told to stop."""
 
     def __init__(
-        self, address: str, target: Target, outcomes: list[Outcome], *, front_end_reloads: bool
+        self,
+        address: str,
+        target: Target,
+        outcomes: list[Outcome],
+        *,
+        front_end_reloads: bool,
+        tls: ssl.SSLContext | None,
     ) -> None:
+        self._tls = tls
         self._address = address
         self._target = target
         self._outcomes = outcomes
@@ -153,8 +175,7 @@ class Client:
 
     def _request(self) -> str:
         if self._connection is None:
-            kind = _UnixConnection if "/" in self._address else http.client.HTTPConnection
-            self._connection = kind(self._address, timeout=TIMEOUT_SECONDS)
+            self._connection = self._connect()
         headers = {"Host": self._target.host}
         if self._target.kind in ("new", "rare"):
             headers["Connection"] = "close"
@@ -169,6 +190,12 @@ class Client:
             self._close()
         return response.headers["X-Generation"] or "0"
 
+    def _connect(self) -> http.client.HTTPConnection:
+        if self._tls:
+            return TlsConnection(self._address, self._target.host, self._tls)
+        kind = _UnixConnection if "/" in self._address else http.client.HTTPConnection
+        return kind(self._address, timeout=TIMEOUT_SECONDS)
+
     def _close(self) -> None:
         if self._connection is not None:
             self._connection.close()
@@ -177,17 +204,21 @@ class Client:
 
 @contextmanager
 def load(
-    address: str, targets: list[Target], *, front_end_reloads: bool = False
+    address: str,
+    targets: list[Target],
+    *,
+    front_end_reloads: bool = False,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[Report]:
     """Load `address` (HOST:PORT, or a path) while the block runs, one client for each target.
 
-    `front_end_reloads`: nginx before 1.27.4 then closes kept connections without a look at what
+    With `tls` it is HTTPS. `front_end_reloads`: nginx before 1.27.4 then closes kept connections without a look at what
     comes in on them. The report is complete when the block has ended.
     """
     report = Report()
     stop = threading.Event()
     clients = [
-        Client(address, target, report.outcomes, front_end_reloads=front_end_reloads)
+        Client(address, target, report.outcomes, front_end_reloads=front_end_reloads, tls=tls)
         for target in targets
     ]
     threads = [threading.Thread(target=client.run, args=[stop.wait]) for client in clients]

@@ -42,7 +42,9 @@ def test_status_tells_of_pools_apps_and_releases_and_changes_nothing(vps, invent
     assert "changed=0" in told
     for pool in POOLS:
         assert re.search(rf"{pool} +{vps.generation(pool)} +serving .* MB ", told), told
-    release = vps.host.check_output("readlink --canonicalize /srv/www/blog/current").rpartition("/")[2]
+    release = vps.host.check_output("readlink --canonicalize /srv/www/blog/current").rpartition(
+        "/"
+    )[2]
     assert re.search(rf"blog +main +{release} +\d", told), told
 
 

@@ -58,6 +58,6 @@ def by_ssh(key):
 def inventory():
     """Runs the role on both machines at once, and brings them back."""
     folder = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]).name
-    changed = Inventory("containers", f"molecule/{folder}/converge.yml")
+    changed = Inventory("containers", playbook=f"molecule/{folder}/converge.yml")
     yield changed
     changed.restore()

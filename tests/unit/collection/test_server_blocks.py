@@ -4,10 +4,16 @@ import re
 from pathlib import Path
 
 import jinja2
+import yaml
+from ansible.plugins.filter import core
 
-from ansible_collections.kechi.vps.plugins.plugin_utils.server_blocks import server_blocks
+from ansible_collections.kechi.vps.plugins.plugin_utils.server_blocks import (
+    certificate_files,
+    certificates,
+    server_blocks,
+)
 
-TEMPLATE = Path(__file__).parents[3] / "roles" / "frontend" / "templates" / "kechi.conf.j2"
+ROLE = Path(__file__).parents[3] / "roles" / "frontend"
 SITES = [
     {"name": "shop", "hosts": ["shop.example", "WWW.Shop.example."], "socket": "/run/a.sock"},
     {"name": "wiki", "hosts": ["shop.example/wiki", "*.bücher.example"], "socket": "/run/b.sock"},
@@ -18,23 +24,27 @@ SITES = [
 
 def test_a_host_that_apps_share_is_one_block_with_the_longest_path_first():
     shop, www, *_ = server_blocks(SITES)
+    site_of = {site["name"]: site for site in SITES}
     assert shop == {
         "apps": ["old", "wiki", "shop"],
         "default": False,
         "names": ["shop.example"],
+        "certificate": "shop",
         "locations": [
-            {"path": "/wiki/old", "socket": "/run/a.sock"},
-            {"path": "/wiki", "socket": "/run/b.sock"},
-            {"path": "", "socket": "/run/a.sock"},
+            {"path": "/wiki/old", "site": site_of["old"]},
+            {"path": "/wiki", "site": site_of["wiki"]},
+            {"path": "", "site": site_of["shop"]},
         ],
+        "static": [],
     }
     assert www["names"] == ["www.shop.example"]
 
 
 def test_hosts_of_one_app_share_a_block_in_the_form_that_nginx_compares():
-    sites = [{"name": "a", "hosts": ["Bücher.example", "*.x.example"], "socket": "/s"}]
-    (block,) = server_blocks(sites)
-    assert block["names"] == ["xn--bcher-kva.example", "*.x.example"]
+    hosts = ["Bücher.example", "*.x.example", "x.example", "*.y.example"]
+    named, wild = server_blocks([{"name": "a", "hosts": hosts, "socket": "/s"}])
+    assert named["names"] == ["xn--bcher-kva.example", "x.example"]
+    assert wild["names"] == ["*.x.example", "*.y.example"]
 
 
 def test_the_default_app_has_the_default_server_alone():
@@ -44,28 +54,39 @@ def test_the_default_app_has_the_default_server_alone():
     assert (default["default"], default["names"], default["apps"]) == (True, ["_"], ["a"])
 
 
-def configuration(sites):
+def configuration(sites, **variables):
     environment = jinja2.Environment(
         trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
     )
+    ansibles = core.FilterModule().filters()
+    environment.filters |= {name: ansibles[name] for name in ("bool", "flatten", "hash")}
     environment.filters["kechi.vps.server_blocks"] = server_blocks
-    return environment.from_string(TEMPLATE.read_text()).render(
-        frontend_sites=sites,
-        frontend_port=80,
-        frontend_client_max_body_mb=10,
-        frontend_proxy_read_timeout_seconds=60,
-        __frontend_ipv6={"stat": {"exists": True}},
-    )
+    role = {
+        **yaml.safe_load((ROLE / "defaults" / "main.yml").read_text()),
+        **yaml.safe_load((ROLE / "vars" / "main.yml").read_text()),
+        "_frontend_tls": False,
+        "_frontend_http2_directive": True,
+        "__frontend_ipv6": {"stat": {"exists": True}},
+    }
+    template = environment.from_string((ROLE / "templates" / "kechi.conf.j2").read_text())
+    return template.render({**role, "frontend_sites": sites, **variables})
 
 
-def rendered(sites):
-    text = configuration(sites)
-    blocks = re.findall(r"^server \{$(.*?)^\}$", text, re.DOTALL | re.MULTILINE)
-    return {re.findall("server_name (.*);", block)[0]: block for block in blocks}
+def servers(sites, **variables):
+    """The server blocks but the one for this machine alone, as they are in the file."""
+    text = configuration(sites, **variables)
+    *found, _own = re.findall(r"^server \{$(.*?)^\}$", text, re.DOTALL | re.MULTILINE)
+    return found
+
+
+def rendered(sites, **variables):
+    found = servers(sites, **variables)
+    return {re.findall("server_name (.*);", block)[0]: block for block in found}
 
 
 def locations(block):
-    return re.findall(r"location (\S+(?: \S+)?) \{\s+(?:proxy_pass http://)?(.*?);", block)
+    found = re.findall(r"location (\S+(?: \S+)?) \{\s+(?:proxy_pass http://)?(.*?);", block)
+    return found[1:]  # the first one is the page of an app that is down
 
 
 def test_each_path_has_its_location_at_whole_segments_and_the_rest_of_a_host_is_nobodys():
@@ -106,3 +127,132 @@ def test_an_app_is_told_of_the_port_that_the_visitor_has_asked_for():
     assert asked.findall("a.example:8080") == [":8080"]
     assert asked.findall("[::1]:8080") == [":8080"]
     assert asked.findall("a.example") == asked.findall("[::1]") == []
+
+
+def test_an_app_has_one_certificate_and_another_for_what_no_acme_server_certifies():
+    sites = [
+        {"name": "shop", "hosts": ["shop.example", "*.shop.example", "*"], "socket": "/s"},
+        {"name": "wiki", "hosts": ["shop.example/wiki", "wiki.example"], "socket": "/s"},
+    ]
+    assert certificates(sites) == [
+        {"name": "shop", "hosts": ["shop.example"]},
+        {"name": "shop.any", "hosts": ["*.shop.example", "*"]},
+        {"name": "wiki", "hosts": ["wiki.example"]},
+    ]
+    found = {
+        name: block["certificate"] for block in server_blocks(sites) for name in block["names"]
+    }
+    assert found == {
+        "shop.example": "shop", "*.shop.example": "shop.any", "_": "shop.any", "wiki.example": "wiki"
+    }  # fmt: skip
+
+
+def test_a_given_certificate_is_for_all_hosts_and_copied_where_the_target_has_it_not():
+    given = {"chain": "tls/a.pem", "key": "/keys/a.key"}
+    remote = {"chain": "/etc/a.pem", "key": "/etc/a.key", "remote": True}
+    sites = [
+        {"name": "a", "hosts": ["a.example", "*.a.example"], "socket": "/s", "certificate": given},
+        {"name": "b", "hosts": ["*.b.example"], "socket": "/s", "certificate": remote},
+    ]
+    copies = ["/etc/kechi/tls/copies/a.chain.pem", "/etc/kechi/tls/copies/a.key.pem"]
+    assert certificates(sites) == [
+        {"name": "a", "hosts": ["a.example", "*.a.example"], "chain": copies[0], "key": copies[1]},
+        {"name": "b", "hosts": ["*.b.example"], "chain": "/etc/a.pem", "key": "/etc/a.key"},
+    ]
+    assert certificate_files(sites, Path("/inventory")) == [
+        {"src": "/inventory/tls/a.pem", "dest": copies[0]},
+        {"src": "/keys/a.key", "dest": copies[1]},
+    ]
+
+
+def test_static_files_are_under_each_path_of_their_app_and_both_ends_are_slashes():
+    static = [{"url": "/static/", "directory": "/srv/www/wiki/current/static"}]
+    sites = [{"name": "wiki", "hosts": ["a.example/wiki"], "socket": "/s", "static": static}]
+    block = rendered(sites)["a.example"]
+    found = re.search(r"location \^~ (\S+) \{\s+alias (\S+);\s+expires (\d+)s;", block)
+    assert found.groups() == ("/wiki/static/", "/srv/www/wiki/current/static/", "3600")
+    assert "disable_symlinks" not in block
+    static[0]["untrusted"] = True
+    assert (
+        "disable_symlinks if_not_owner from=/srv/www/wiki/current/static;"
+        in rendered(sites)["a.example"]
+    )
+
+
+def test_over_tls_an_unknown_host_is_refused_before_a_certificate_and_http_leads_to_https():
+    plain, refused, redirect, *sites = servers(SITES, _frontend_tls=True)
+    assert "listen 80 default_server;" in plain
+    assert "return 421;" in plain
+    assert "listen 443 ssl default_server;" in refused
+    assert "ssl_reject_handshake on;" in refused
+    assert "server_name shop.example www.shop.example" in redirect
+    assert "location ^~ /.well-known/acme-challenge/ {" in redirect
+    assert "return 301 https://$host$request_uri;" in redirect
+    assert len(sites) == 4
+    for block in sites:
+        assert "listen 443 ssl;" in block
+        assert "http2 on;" in block
+        assert "listen 80" not in block
+        assert "ssl_certificate /etc/kechi/tls/current/" in block
+    older = servers(SITES, _frontend_tls=True, _frontend_http2_directive=False)
+    assert "listen 443 ssl http2;" in older[-1]
+    assert "http2 on" not in older[-1]
+
+
+def test_with_a_default_app_tls_without_a_known_name_is_the_default_apps():
+    sites = [{"name": "a", "hosts": ["*"], "socket": "/s"}]
+    redirect, block = servers(sites, _frontend_tls=True, frontend_tls_port=8443)
+    assert "listen 80 default_server;" in redirect
+    assert "return 301 https://$host:8443$request_uri;" in redirect
+    assert "listen 8443 ssl default_server;" in block
+    assert "/etc/kechi/tls/current/a.any/fullchain.pem" in block
+
+
+def test_hsts_is_said_wherever_nginx_would_not_inherit_it():
+    static = [{"url": "/static/", "directory": "/s"}]
+    sites = [{"name": "a", "hosts": ["a.example"], "socket": "/s", "static": static}]
+    assert "Strict-Transport" not in configuration(sites, frontend_hsts_max_age_seconds=60)
+    on = servers(sites, _frontend_tls=True, frontend_hsts_max_age_seconds=60)[-1]
+    assert on.count('add_header Strict-Transport-Security "max-age=60" always;') == 3
+    assert "proxy_hide_header Strict-Transport-Security;" in on
+
+
+def test_limits_of_an_app_are_its_locations_and_those_of_all_everybodys():
+    sites = [
+        {"name": "a", "hosts": ["x.example"], "socket": "/s", "requests_per_second": 2,
+         "client_max_body_mb": 3},
+        {"name": "b", "hosts": ["x.example/b"], "socket": "/s"},
+    ]  # fmt: skip
+    text = configuration(sites, frontend_requests_per_second=7)
+    assert "zone=kechi:2m rate=7r/s;" in text
+    assert "zone=kechi-a:1m rate=2r/s;" in text
+    own = re.search(r"location / \{(.*?)\}", text, re.DOTALL)[1]
+    other = re.search(r"location /b/ \{(.*?)\}", text, re.DOTALL)[1]
+    assert "client_max_body_size 3m;" in own
+    assert "zone=kechi-a " in own
+    assert "client_max_body_size" not in other
+    assert "zone=kechi " in other
+    assert "limit_req " not in configuration(sites[1:])
+
+
+def test_a_line_of_the_log_takes_only_what_is_utf_8():
+    (pattern, *_) = re.findall(r'"~(\^\(.*\$)" \$request_uri;', configuration(SITES))
+    # what nginx is compared with is bytes, and possessive quantifiers came to Python with 3.11
+    utf8 = re.compile(pattern.encode("ascii"))
+    for text in ("", "/a", "/ü", "/ケ", "/😀", '"\\\n'):
+        assert utf8.match(text.encode()), text
+    for raw in (b"\xff", b"\xc0\xaf", b"\xed\xa0\x80", b"a\x80", b"\xf5\x80\x80\x80", b"\xe3\x82"):
+        assert not utf8.match(raw), raw
+
+
+def test_another_configuration_has_another_digest():
+    def digest(**variables):
+        return re.findall('return 200 "([0-9a-f]{64})', configuration(SITES, **variables))
+
+    assert digest() == digest() != digest(frontend_client_max_body_mb=11)
+    assert len(digest()) == 1
+
+
+def test_a_header_that_some_library_believes_is_set_or_dropped():
+    for name in ("Forwarded", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Ssl", "Proxy"):
+        assert f'proxy_set_header {name} "";' in rendered(SITES)["shop.example"]

@@ -170,6 +170,37 @@ def test_a_misspelt_variable_of_a_role_is_named():
             {"backup_restic_keep": {"daily": 0}},
             'backup_restic_keep: {"daily": 0} keeps nothing',
         ),
+        (
+            "frontend",
+            {"frontend_sites": [{"name": "../a", "hosts": ["a.example"], "socket": "/a"}]},
+            'frontend_sites[0].name: "../a" is no name',
+        ),
+        ("frontend", {"frontend_tls_port": 80}, "frontend_tls_port: 80 is frontend_port's, too"),
+        (
+            "frontend",
+            {"frontend_acme_email": "me"},
+            'frontend_acme_email: "me" is no address',
+        ),
+        (
+            "frontend",
+            {"frontend_acme_email": "me@example.org", "frontend_port": 8080},
+            "frontend_port: 8080 keeps the ACME server out, which asks at port 80",
+        ),
+        (
+            "frontend",
+            {"frontend_acme_server": "http://ca.example/dir"},
+            'frontend_acme_server: "http://ca.example/dir" is no directory of an ACME server',
+        ),
+        (
+            "frontend",
+            {"frontend_acme_ca_file": "nowhere.pem"},
+            'frontend_acme_ca_file: "nowhere.pem" is no file on the control machine (/nowhere.pem)',
+        ),
+        (
+            "frontend",
+            {"frontend_hsts_max_age_seconds": -1},
+            "frontend_hsts_max_age_seconds: -1 is too small",
+        ),
     ],
 )
 def test_what_types_cannot_say_is_checked_too(role, changed, start):

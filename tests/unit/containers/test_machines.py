@@ -100,14 +100,14 @@ def test_a_network_that_others_use_is_left_alone(machines: Machines, directory: 
     assert (directory / "network-net").exists()
 
 
-def test_only_this_machine_reaches_the_published_port() -> None:
+def test_only_this_machine_reaches_the_published_ports() -> None:
     plan = Plan("podman", ("podman",), (), (), (), None)
     published = [flag for flag in run_command(plan, VPS) if flag.startswith("--publish")]
-    assert published == ["--publish=127.0.0.1::80"]
+    assert published == ["--publish=127.0.0.1::80", "--publish=127.0.0.1::443"]
 
 
-def test_the_address_is_where_the_engine_published_port_80(
+def test_the_address_is_where_the_engine_published_a_port(
     machines: Machines, directory: Path
 ) -> None:
-    assert machines.address("vps") == "127.0.0.1:4000"
-    assert calls(directory) == ["port vps 80/tcp"]
+    assert machines.address("vps") == machines.address("vps", 443) == "127.0.0.1:4000"
+    assert calls(directory) == ["port vps 80/tcp", "port vps 443/tcp"]
