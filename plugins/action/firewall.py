@@ -43,7 +43,6 @@ class ActionModule(ActionBase):
         reason = self._until(last, lambda: self._reach(before, variables))
         if not reason:
             return {**result, **_failure(firewall("keep"))}
-        self._sleep(max(began + seconds - self._clock(), 0))
         unreached = self._until(
             began + seconds + AFTER_SECONDS, lambda: self._reached(lambda: firewall("undo"))
         )
@@ -76,7 +75,7 @@ class ActionModule(ActionBase):
 
         reason = self._reached(look)
         if not reason and before and found["connection"] == before:
-            return "the old connection is still used, which proves nothing: see ControlMaster in ssh_config(5)"
+            return "the old connection is still used, which proves nothing (see ssh_config(5))"
         return reason
 
     def _reached(self, ask: Callable[[], Result]) -> str:

@@ -16,7 +16,7 @@ description:
   - No other table is touched.
 options:
   state:
-    description: Whether there are to be rules. C(absent) takes the table, the unit and the file away.
+    description: Whether there are to be rules. C(absent) takes table, unit and file away.
     type: str
     choices: [present, absent]
     default: present
@@ -41,8 +41,8 @@ options:
     default: 60
   step:
     description: >-
-      What the action plugin asks for; it calls C(try) first, and then C(keep) over a new connection,
-      or C(undo) when there was none.
+      What the action plugin asks for; it calls C(try) first, and then C(keep) over a new
+      connection, or C(undo) when there was none.
     type: str
     choices: [try, keep, undo]
     default: try

@@ -8,8 +8,8 @@ module: ssh_facts
 short_description: Learn how ssh reaches a machine
 version_added: 0.1.0
 description:
-  - Looks at what sshd is configured for, at what listens for it now, and at the connection that this
-    module itself came in by. Changes nothing.
+  - Looks at what sshd is configured for, at what listens for it now, and at the connection that
+    this module itself came in by. Changes nothing.
 options:
   user:
     description: Who Ansible logs in as, where that can't be seen.
@@ -140,7 +140,7 @@ def ancestors(pid: int, proc: Path = PROC) -> Iterator[tuple[int, dict[str, str]
         except OSError:  # another user's
             environ = ""
         variables = (entry.split("=", 1) for entry in environ.split("\0") if "=" in entry)
-        yield int(_field(status, "Uid")), {name: value for name, value in variables}
+        yield int(_field(status, "Uid")), dict(variables)
         pid = int(_field(status, "PPid"))
 
 

@@ -105,11 +105,10 @@ def test_rules_that_let_ssh_in_are_kept_wherever_sshd_listens(both, inventory, b
             assert "8080" in host.file(RULES).content_string
     finally:
         for host in both:
-            host.check_output(
-                "systemctl disable ssh.socket && rm -r /etc/systemd/system/ssh.socket.d"
-            )
-            host.check_output("rm /etc/ssh/sshd_config.d/test.conf && systemctl daemon-reload")
-            host.check_output("systemctl reload ssh.service")
+            host.check_output("systemctl disable ssh.socket")
+            host.check_output("rm -r /etc/systemd/system/ssh.socket.d")
+            host.check_output("rm /etc/ssh/sshd_config.d/test.conf")
+            host.check_output("systemctl daemon-reload && systemctl reload ssh.service")
 
 
 def test_rules_that_lock_ssh_out_are_taken_back_by_the_machine_itself(both, inventory, by_ssh):
@@ -144,9 +143,7 @@ def test_a_run_that_has_died_in_a_trial_is_made_good_by_the_next(both, inventory
 
 def test_asked_to_go_it_takes_nothing_along(both, inventory):
     for host in both:
-        host.check_output(
-            "nft 'table ip theirs { chain input { type filter hook input priority 5; } }'"
-        )
+        host.check_output("nft 'table ip theirs { chain input { }; }'")
     inventory.apply(host_firewall_enabled=False)
     for host, client in zip(both, reversed(both), strict=True):
         assert host.check_output("nft list tables") == "table ip theirs"

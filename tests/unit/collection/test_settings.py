@@ -67,6 +67,44 @@ def test_a_misspelt_variable_of_a_role_is_named():
 @pytest.mark.parametrize(
     ("role", "changed", "start"),
     [
+        ("host", {"host_journal_max_mb": 1}, "host_journal_max_mb: 1 is too small"),
+        ("host", {"host_journal_runtime_max_mb": 1}, "host_journal_runtime_max_mb: 1 is too small"),
+        ("host", {"host_journal_max_days": -1}, "host_journal_max_days: -1 is too small"),
+        (
+            "host",  # what YAML makes of 04:30 without quotes
+            {"host_security_updates_reboot_time": 270},
+            "host_security_updates_reboot_time: 270 is not a time of day",
+        ),
+        (
+            "host",
+            {"host_firewall_tcp_ports": [80, "http"]},
+            'host_firewall_tcp_ports[1]: "http" is not a port',
+        ),
+        (
+            "host",
+            {"host_firewall_udp_ports": ["6010-6000"]},
+            'host_firewall_udp_ports[0]: "6010-6000" is not a port',
+        ),
+        (
+            "host",
+            {"host_firewall_tcp_ports": ["80-90", "1-65536"]},
+            'host_firewall_tcp_ports[1]: "1-65536" is not a port',
+        ),
+        (
+            "host",
+            {"host_firewall_tcp_ports": ["80-90", 443, 85]},
+            "host_firewall_tcp_ports[2]: 85 is listed already",
+        ),
+        (
+            "host",
+            {"host_firewall_extra_rules": ["tcp dport 1 accept\ntcp dport 2 accept"]},
+            "host_firewall_extra_rules[0]: ",
+        ),
+        (
+            "host",
+            {"host_firewall_confirm_seconds": 5},
+            "host_firewall_confirm_seconds: 5 is too small",
+        ),
         (
             "swap",
             {"swap_size_mb": 0},
