@@ -25,7 +25,7 @@ author: the kechi.vps authors
 EXAMPLES = """
 - name: Check the inventory
   kechi.vps.check_settings:
-    roles: [swap, supervisor, vhost_app, frontend]
+    roles: [host, swap, supervisor, vhost_app, frontend]
 """
 
 RETURN = """
