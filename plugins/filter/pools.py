@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,12 @@ def certificate_files(
     return blocks.certificate_files(value, Path(inventory_dir))
 
 
+def pool_apps(value: Iterable[Mapping[str, Any]]) -> list[str]:
+    """``machines' variables | kechi.vps.pool_apps``: the names of the apps that they have."""
+    found = [pools.present(machine.get("vhost_app_pools") or []) for machine in value]
+    return sorted({app["name"] for machine in found for pool in machine for app in pool["apps"]})
+
+
 def path_from(value: str, inventory_dir: str) -> str:
     """``path | kechi.vps.path_from(inventory_dir)``: where a path lies on the control machine."""
     return str(pools.source_directory(value, Path(inventory_dir)))
@@ -53,6 +59,7 @@ class FilterModule:
         """The filters of this file."""
         return {
             "path_from": path_from,
+            "pool_apps": pool_apps,
             "pool_plan": pool_plan,
             "pool_release_sets": plans.release_sets,
             "pool_sites": pools.sites,

@@ -38,7 +38,7 @@ def test_a_pools_unit_is_sandboxed(host, pool):
 
 
 def test_status_tells_of_pools_apps_and_releases_and_changes_nothing(vps, inventory):
-    told = inventory.play("status.yml")
+    told = inventory.apply(playbook="status")
     assert "changed=0" in told
     for pool in POOLS:
         assert re.search(rf"{pool} +{vps.generation(pool)} +serving .* MB ", told), told
@@ -51,7 +51,7 @@ def test_status_tells_of_pools_apps_and_releases_and_changes_nothing(vps, invent
 def test_a_restart_of_one_pool_loses_nothing_and_leaves_the_other_alone(vps, inventory):
     main, clock = vps.state("main"), vps.state("clock")
     with load(vps.address, SITES) as report:
-        inventory.play("restart.yml", "--extra-vars=pool=main")
+        inventory.apply(playbook="restart", pool="main")
     assert report.failures == [], str(report)
     assert vps.state("main") == (main[0], main[1] + 1)
     assert vps.state("clock") == clock
@@ -59,6 +59,6 @@ def test_a_restart_of_one_pool_loses_nothing_and_leaves_the_other_alone(vps, inv
 
 def test_a_restart_of_a_pool_that_is_not_there_is_refused(vps, inventory):
     before = vps.state("main"), vps.state("clock")
-    told = inventory.refuse_play("restart.yml", "--extra-vars=pool=nope")
+    told = inventory.refuse(playbook="restart", pool="nope")
     assert 'pool: "nope" is on no machine; there: clock, main' in told
     assert (vps.state("main"), vps.state("clock")) == before

@@ -1,0 +1,196 @@
+"""A release that is no good: the old one serves on, the play says why, the next good one works."""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from testinfra.host import Host
+
+from shared.inventory import Inventory
+from shared.load import Target, load
+from shared.versions import Versioned
+from shared.vps import Vps
+
+TARGETS = [
+    Target("new", "one.example"),
+    Target("keep-alive", "two.example"),
+    Target("slow", "one.example", "/slow"),
+]
+HEALTHY = {"health_path": "/health", "health_statuses": [200]}
+# what a trial does not show, as it is not under start_server
+SERVING = "\nif 'SERVER_STARTER_PORT' in os.environ:\n    "
+UNWELL = """
+healthy = application
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/health":
+        start_response("500 Internal Server Error", [])
+        return [b"the cache is gone"]
+    return healthy(environ, start_response)
+"""
+
+
+class Site:
+    """The machine, and the app that is deployed to it in ever newer versions."""
+
+    def __init__(self, host: Host, address: str, folder: Path) -> None:
+        self.host = host
+        self.vps = Vps(host, address)
+        self.inventory = Inventory(host.backend.name)
+        self.app = Versioned(folder, "one")
+        self._numbers = itertools.count(2)
+
+    def write(self, more: str = "", **files: str) -> str:
+        """Make the app a newer version; returns that."""
+        number = next(self._numbers)
+        self.app.write(number, more, **files)
+        return str(number)
+
+    @property
+    def pools(self) -> list[dict[str, Any]]:
+        """The pools with the app as it is now."""
+        pool = self.inventory.variables["vhost_app_pools"][0]
+        return [{**pool, "apps": [{**self.app.entry, **HEALTHY}, pool["apps"][1]]}]
+
+    def deploy(self) -> None:
+        """Deploy the app as it is now."""
+        self.inventory.apply(playbook="deploy", vhost_app_pools=self.pools)
+
+    def refuse(self, **changes: object) -> str:
+        """Deploy the app, expect that it fails, and return what was said."""
+        return self.inventory.refuse(playbook="deploy", vhost_app_pools=self.pools, **changes)
+
+    @property
+    def version(self) -> str:
+        """The version that serves."""
+        return str(self.vps.get("one.example").headers["X-Generation"])
+
+    @property
+    def state(self) -> tuple[str, int, str]:
+        """What must be as before: what serves, and what is switched to."""
+        links = "readlink /srv/kechi/main/current /srv/kechi/main/good"
+        apps = "readlink -f /srv/www/*/current"
+        files = self.host.check_output(f"{links}; {apps}; cat /etc/kechi/pools/main.toml")
+        return self.version, self.vps.main_pid("main"), str(files)
+
+
+@pytest.fixture(scope="module")
+def site(host, address, tmp_path_factory):
+    return Site(host, address(host), tmp_path_factory.mktemp("apps"))
+
+
+@pytest.fixture
+def refused(site):
+    """Deploy what must be refused, under load, and then a good release."""
+
+    def run(words, **changes):
+        before = site.state
+        with load(site.vps.address, TARGETS) as report:
+            output = site.refuse(**changes)
+            after = site.state
+            site.app.options = {"source": str(site.app.folder)}
+            number = site.write()
+            site.deploy()
+        print(report)
+        assert words in output, output
+        assert report.failures == [], str(report)
+        assert after == before
+        assert report.generations("one.example") <= {int(before[0]), int(number)}
+        assert site.version == number
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("\nimport nowhere\n", "No module named 'nowhere'"),
+        ("\nos._exit(3)\n", "its process has died"),
+        (f"{SERVING}raise RuntimeError('no such table')\n", "no such table"),
+        (f"{SERVING}os._exit(3)\n", "failed: generation"),
+        (f"{SERVING}time.sleep(3600)\n", "not ready"),
+        (UNWELL, "gives 500, expected is 200; it begins with: 'the cache is gone'"),
+    ],
+    ids=["import error", "dies in trial", "import error at start", "dies at start", "never ready",
+         "unwell"],
+)  # fmt: skip
+def test_a_release_that_does_not_serve_leaves_the_old_one_serving(refused, site, code, words):
+    site.write(code)
+    refused(words)
+
+
+def test_a_release_that_never_loads_is_given_up_in_time(refused, site):
+    site.write("\ntime.sleep(3600)\n")
+    refused("not over within 4 seconds", vhost_app_load_timeout_seconds=4)
+
+
+def test_a_hook_that_fails_leaves_the_old_release_serving(refused, site):
+    site.write()
+    site.app.options["before_switch"] = [["sh", "-c", "echo column missing >&2; exit 5"]]
+    refused("a hook of the app one failed, so it goes on as it is")
+
+
+def test_a_requirement_that_can_not_be_installed_leaves_the_old_release_serving(refused, site):
+    virtualenvs = site.host.check_output("ls /srv/kechi/main/venvs")
+    site.write(requirements_txt="gunicorn==0.0.999\n")
+    refused("the virtualenv could not be filled, and nothing else has changed")
+    assert site.host.check_output("ls /srv/kechi/main/venvs") == virtualenvs
+
+
+@contextmanager
+def full(host, folder):
+    """Put a directory on a disk that has only a few kB left, as it is."""
+    small = "/run/small"
+    size = int(host.check_output(f"du -sk {folder} | cut -f1"))
+    host.check_output(
+        f"mkdir -p {small} && mount -t tmpfs -o size={size + 64}k tmpfs {small}"
+        f" && cp -a {folder}/. {small} && mount --bind {small} {folder}"
+    )
+    host.run(f"dd if=/dev/zero of={folder}/.filler bs=4k")
+    try:
+        yield
+    finally:
+        host.check_output(f"umount {folder} && umount {small}")
+
+
+@pytest.mark.parametrize("folder", ["/srv/www/one/releases", "/srv/kechi/main/sets"])
+def test_a_full_disk_leaves_the_old_release_serving_and_no_rest(site, folder):
+    number = site.write()
+    before = site.state
+    with load(site.vps.address, TARGETS) as report:
+        with full(site.host, folder):
+            output = site.refuse()
+            assert site.state == before
+            assert site.host.run(f"ls {folder} | grep part").stdout == ""
+        site.deploy()
+    assert "No space left on device" in output
+    assert report.failures == [], str(report)
+    assert site.version == number
+
+
+def test_a_run_that_was_cut_off_is_finished_or_taken_back_by_the_next(site):
+    """Two of the moments that a run can end at, made by hand after whole ones."""
+    good = site.write()
+    site.deploy()
+    pool = "/srv/kechi/main"
+    first = site.host.check_output(f"readlink {pool}/current")
+    newer = site.write()
+    site.deploy()
+    second = site.host.check_output(f"readlink {pool}/current")
+    # switched, and not reloaded
+    site.host.check_output(
+        f"ln -sfn {first} {pool}/current && ln -sfn {first} {pool}/good"
+        " && systemctl reload kechi@main.service"
+        f" && ln -sfn {second} {pool}/current && : > /etc/kechi/pools/main.generation"
+    )
+    assert site.version == good
+    site.deploy()
+    assert site.version == newer
+    # reloaded, and not asked; and what comes next is bad
+    site.host.check_output(f"ln -sfn {first} {pool}/good")
+    site.write("\nimport nowhere\n")
+    assert "The releases before serve again" in site.refuse()
+    assert site.version == good

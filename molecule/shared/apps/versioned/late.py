@@ -1,0 +1,3 @@
+"""A part of the app that is imported with a request."""
+
+VERSION = 1

@@ -1,0 +1,133 @@
+"""Virtualenvs by the digest of what is in them; a real one is made of a wheel, without an index."""
+
+import base64
+import hashlib
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from ansible_collections.kechi.vps.plugins.modules import virtualenvs
+
+
+def make(folder, files):
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return str(folder)
+
+
+def of(release):
+    contents = [path.read_bytes() for path in virtualenvs.ingredients([release])]
+    return virtualenvs.digest(["gunicorn"], contents)
+
+
+def test_a_virtualenv_is_another_one_for_other_requirements_and_included_ones(tmp_path):
+    one = make(tmp_path / "1", {"requirements.txt": "-r base.txt\n", "base.txt": "flask\n"})
+    seen = {of(one), of(make(tmp_path / "2", {"app.py": ""}))}
+    assert len(seen) == 2
+    for name, text in [
+        ("base.txt", "-c limits.txt\nflask\n"),
+        ("limits.txt", "flask<3\n"),
+        (".wheel/app-1.whl", "x"),
+    ]:
+        make(tmp_path / "1", {name: text})
+        assert of(one) not in seen
+        seen.add(of(one))
+    make(tmp_path / "1", {"app.py": "other code"})
+    assert of(one) in seen
+
+
+def test_files_that_include_each_other_come_to_an_end(tmp_path):
+    release = make(tmp_path, {"requirements.txt": "-r b.txt", "b.txt": "-r requirements.txt"})
+    assert len(virtualenvs.ingredients([release])) == 2
+
+
+def test_what_is_installed_is_each_releases_requirements_and_wheel(tmp_path):
+    one = make(tmp_path / "1", {"requirements.txt": "flask"})
+    two = make(tmp_path / "2", {".wheel/app-1.whl": "x"})
+    found = virtualenvs.what({"requirements": ["gunicorn"], "releases": [one, two]})
+    wheel = f"{two}/.wheel/app-1.whl"
+    assert found == ["gunicorn", "--requirement", f"{one}/requirements.txt", wheel]
+
+
+def test_an_index_of_pips_configuration_holds_for_uv(tmp_path):
+    (tmp_path / "pip.conf").write_text(
+        "[global]\nindex-url = https://index.example/simple\nextra-index-url =\n  https://a.example\n"
+        "  https://b.example\n"
+    )
+    assert virtualenvs.index(str(tmp_path / "pip.conf")) == {
+        "UV_DEFAULT_INDEX": "https://index.example/simple",
+        "UV_INDEX": "https://a.example https://b.example",
+    }
+    assert virtualenvs.index(str(tmp_path / "none")) == {}
+
+
+def make_wheel(house):
+    about = "kechi_tiny-1.0.dist-info"
+    files = {
+        "kechi_tiny.py": "VALUE = 1\n",
+        f"{about}/METADATA": "Metadata-Version: 2.1\nName: kechi-tiny\nVersion: 1.0\n",
+        f"{about}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    lines = [f"{about}/RECORD,,"]
+    for name, text in files.items():
+        sum_ = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=")
+        lines.append(f"{name},sha256={sum_.decode()},{len(text)}")
+    house.mkdir()
+    with zipfile.ZipFile(house / "kechi_tiny-1.0-py3-none-any.whl", "w") as packed:
+        for name, text in {**files, f"{about}/RECORD": "\n".join(lines) + "\n"}.items():
+            packed.writestr(name, text)
+
+
+class FailedError(Exception):
+    pass
+
+
+class Module:
+    """What of an AnsibleModule is used."""
+
+    def __init__(self, **params):
+        self.params = params
+
+    def run_command(self, command, check_rc=False, environ_update=None):
+        done = subprocess.run(command, capture_output=True, text=True, check=check_rc)
+        return done.returncode, done.stdout, done.stderr
+
+    def warn(self, text):
+        raise AssertionError(text)
+
+    def fail_json(self, msg):
+        raise FailedError(msg)
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    make_wheel(tmp_path / "house")
+    monkeypatch.setattr(virtualenvs, "PYTHON", sys.executable)
+    monkeypatch.setattr(virtualenvs, "TOOLS", tmp_path / "tools")
+    scripts = {"say": "import kechi_tiny\nprint(kechi_tiny.VALUE)\n"}
+    return Module(scripts=scripts, installer="uv", uv="uv", wheel_house=str(tmp_path / "house"))
+
+
+def test_a_virtualenv_is_made_of_a_wheel_house_alone_and_compiled_by_pip_where_uv_is_not(
+    tmp_path, module
+):
+    path = tmp_path / "venvs" / "abc"
+    make(path, {"half": "of an interrupted run"})
+    wanted = {"requirements": ["kechi-tiny==1.0"], "releases": []}
+    virtualenvs.fill(module, virtualenvs.Installer(module), path, wanted)
+    said = subprocess.run([path / "bin/say"], capture_output=True, text=True, check=True)
+    assert said.stdout == "1\n"
+    assert virtualenvs.is_whole(path)
+    assert not (path / "half").exists()
+    assert list(path.glob("lib/python*/site-packages/__pycache__/kechi_tiny.*.pyc"))
+
+
+def test_a_requirement_that_is_not_in_the_wheel_house_fails_and_leaves_nothing(tmp_path, module):
+    path = tmp_path / "main" / "venvs" / "abc"
+    wanted = {"requirements": ["kechi-huge"], "releases": []}
+    with pytest.raises(FailedError, match=r"main: the virtualenv could not be filled.*kechi-huge"):
+        virtualenvs.fill(module, virtualenvs.Installer(module), path, wanted)
+    assert not path.exists()
