@@ -149,6 +149,7 @@ class Vps:
     @contextmanager
     def broken_file(self, path: str, content: str) -> Iterator[None]:
         """Replace a file's content while the block runs."""
+        path = self.host.check_output(f"readlink -f {path}")
         self.host.check_output(f"cp -p {path} {path}.whole && printf %s '{content}' > {path}")
         try:
             yield

@@ -75,6 +75,13 @@ options:
         type: list
         elements: path
         default: []
+  known:
+    description: >-
+      The pools that the inventory knows, whatever their state. Of others that are enabled there is
+      a warning. Without it nobody looks.
+    type: list
+    elements: str
+    default: []
   release_sets:
     description: The ID of the release set that each pool is to run.
     type: dict
@@ -491,6 +498,16 @@ class Pools:
         )  # fmt: skip
         raise PoolError(f"{why}\nThe last lines of its journal:\n{journal}")
 
+    def warn_of_forgotten(self, known: list[str]) -> None:
+        """Tell of pools that are here, and that nobody has said anything of."""
+        for path in sorted((UNITS / "multi-user.target.wants").glob("kechi@*.service")):
+            name = path.name.removeprefix("kechi@").removesuffix(".service")
+            if known and name not in known:
+                self.module.warn(
+                    f"the pool {name} goes on, and is not in the inventory; to end it, give it"
+                    " `state: absent` there"
+                )
+
     def removal(self, name: str) -> list[str]:
         """The steps that stop a pool for good."""
         units = [f"kechi@{name}.service", f"kechi@{name}.socket", *self.stale(name, [])]
@@ -523,6 +540,7 @@ def main() -> None:
                     "limits_paths": paths,
                 },
             },
+            "known": {"type": "list", "elements": "str", "default": []},
             "release_sets": {"type": "dict", "default": {}},
             "keep": {"type": "int", "default": 3},
             "load_seconds": {"type": "int", "default": 120},
@@ -533,6 +551,7 @@ def main() -> None:
     )
     os.umask(0o022)
     effects = Pools(module)
+    effects.warn_of_forgotten(module.params["known"])
     actions = {}
     for pool in module.params["pools"]:
         name = pool["name"]

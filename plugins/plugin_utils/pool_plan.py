@@ -64,7 +64,6 @@ def plan(
         server_requirements: what every virtualenv holds for the vhost server.
         choice: which code is taken.
     """
-    known = [app["name"] for pool in pools for app in pool["apps"]]
     absent = [{"name": pool["name"], "state": ABSENT} for pool in pools if not is_present(pool)]
     complete = [_complete(pool, spec) for pool in present(pools)]
     if choice.only:
@@ -90,7 +89,8 @@ def plan(
         ]
     return {
         "pools": complete,
-        "known": known,
+        "known": [app["name"] for pool in pools for app in pool["apps"]],
+        "known_pools": [pool["name"] for pool in pools],
         "directories": [directory for pool in complete for directory in _directories(pool)],
         "files": [_limits(pool) for pool in complete],
         "packages": ["python3-venv", *(name for pool in complete for name in pool["packages"])],

@@ -39,6 +39,14 @@ def inventory(host):
     inventory.restore()
 
 
+def test_a_pool_that_is_gone_from_the_inventory_goes_on_and_is_told_of(vps, inventory):
+    pools = inventory.variables["vhost_app_pools"]
+    before = vps.state("clock")
+    output = inventory.apply(vhost_app_pools=pools[:1])
+    assert "the pool clock goes on, and is not in the inventory" in " ".join(output.split())
+    assert vps.state("clock") == before
+
+
 def test_a_bigger_limit_holds_at_once_and_restarts_nothing(vps, host, inventory):
     pools = inventory.variables["vhost_app_pools"]
     pools[0]["memory_max_mb"] += 16
@@ -62,8 +70,8 @@ def test_another_delay_reaches_both_pools_by_graceful_restart(vps, inventory):
         assert environment["KILL_OLD_DELAY"] == str(delay)
 
 
-def test_a_new_app_joins_its_pool_by_graceful_restart_and_leaves_the_other_pool_alone(
-    vps, inventory
+def test_a_new_app_joins_its_pool_by_graceful_restart_and_goes_only_when_that_is_said(
+    vps, host, inventory
 ):
     pools = copy.deepcopy(inventory.variables["vhost_app_pools"])
     pools[0]["apps"].append(NEW_APP)
@@ -75,6 +83,13 @@ def test_a_new_app_joins_its_pool_by_graceful_restart_and_leaves_the_other_pool_
     assert vps.get("second.example").text == "hello from /srv/www/second/shared\n"
     assert vps.state("main") == (super_daemon, generation + 1)
     assert vps.state("clock") == clock
+    pools[0]["apps"].pop()
+    assert "it serves the app second" in inventory.refuse(vhost_app_pools=pools)
+    assert vps.get("second.example").status == 200
+    pools[0]["apps"].append(NEW_APP | {"state": "absent"})
+    inventory.apply(vhost_app_pools=pools)
+    assert vps.get("second.example").status == 421
+    assert host.file("/srv/www/second/shared/greeting").exists
 
 
 def test_an_isolated_app_comes_and_goes_and_no_request_to_the_others_fails(vps, host, inventory):
@@ -88,7 +103,8 @@ def test_an_isolated_app_comes_and_goes_and_no_request_to_the_others_fails(vps, 
         answer = vps.get("second.example")
         assert vps.main_pid("main") != super_daemon
         assert "kechi:second" in vps.commands("main")
-        inventory.restore()
+        pools[0]["apps"][-1]["state"] = "absent"
+        inventory.apply(vhost_app_pools=pools)
     print(report)
     assert answer.text == "hello from /srv/www/second/shared\n"
     assert report.failures == [], str(report)
@@ -109,7 +125,7 @@ def test_an_isolated_app_that_does_not_load_is_refused_before_its_pool_is_stoppe
         output = inventory.refuse(vhost_app_pools=pools)
         assert vps.state("main") == before
         inventory.apply()
-    assert "pool main: it would not start again, so it goes on as it is" in output
+    assert "pool main: what is new can't be served, so it goes on as it is" in output
     assert "nothing is not there" in output
     assert report.failures == [], str(report)
     assert vps.state("main") == before
@@ -170,7 +186,10 @@ def test_a_new_pool_that_does_not_start_whole_is_told_at_once_with_the_reason(
     try:
         output = inventory.refuse(vhost_app_pools=pools)
     finally:
-        host.run("systemctl disable --now kechi@broken.service kechi@broken.socket")
+        inventory.apply(vhost_app_pools=[*pools[:-1], {**pool, "state": "absent"}])
+    assert host.run(
+        "systemctl is-active kechi@broken.service kechi@broken.socket"
+    ).stdout.split() == (["inactive"] * 2)
     assert f"pool broken: {sentence}" in output
     assert "nothing is not there" in output or "/nothing: No such file" in output
     assert (vps.state("main"), vps.state("clock")) == before

@@ -6,6 +6,7 @@ import socketserver
 import ssl
 import subprocess
 import threading
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,8 @@ from ansible_collections.kechi.vps.plugins.module_utils import health, hooks
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
+    server: Any
+
     def do_GET(self):
         self.server.seen.append((self.headers["Host"], self.path))
         self.send_response(self.server.status)
