@@ -378,12 +378,13 @@ def refuse_without_room(facts: Facts, going: Sequence[Area], new_kb: int = 0) ->
     )
     memory_kb = max(facts.available_kb - MEMORY_MARGIN_KB, 0)
     names = " and ".join(area.path for area in going)
-    if used_kb > memory_kb + staying_kb:
+    # without any memory to move it through, even what fits elsewhere makes the machine stand still
+    if not memory_kb or used_kb > memory_kb + staying_kb:
         raise RefusedError(
             f"{names} can't be switched off without ending programs: {used_kb // KB} MB are "
-            f"swapped out to it, and there is room for {(memory_kb + staying_kb) // KB} MB "
-            f"({memory_kb // KB} MB of memory, {MEMORY_MARGIN_KB // KB} MB kept free; "
-            f"{staying_kb // KB} MB of other swap). Stop some programs first"
+            f"swapped out to it, and there is room for {memory_kb // KB} MB in memory "
+            f"({facts.available_kb // KB} MB are available, {MEMORY_MARGIN_KB // KB} MB must stay "
+            f"so) and {staying_kb // KB} MB in other swap. Stop some programs first"
         )
     for group, over_kb in facts.over_kb.items():
         if over_kb > staying_kb:

@@ -153,7 +153,7 @@ def in_use(used_mb, **known):
 def test_swap_in_use_is_not_shrunk_without_room_for_what_it_holds():
     told = refusal(in_use(60, available_kb=74 * 1024), 32)
     assert "/swapfile can't be switched off without ending programs: 60 MB are swapped out" in told
-    assert "room for 42 MB (10 MB of memory, 64 MB kept free; 32 MB of other swap)" in told
+    assert "room for 10 MB in memory (74 MB are available, 64 MB must stay so) and 32 MB" in told
 
 
 @pytest.mark.parametrize(
@@ -168,18 +168,23 @@ def test_swap_in_use_is_resized_where_there_is_room(used_mb, available_mb, size_
     assert steps(in_use(used_mb, available_kb=available_mb * 1024), size_mb) == RESIZE
 
 
+def test_swap_in_use_is_not_moved_without_memory_to_move_it_through():
+    assert "0 MB in memory (64 MB are available" in refusal(in_use(60, available_kb=64 * 1024), 96)
+
+
 def test_a_file_that_must_be_off_first_has_no_new_one_as_its_room():
-    both = {"available_kb": 0, "disk_free": 300 * MB}
-    assert "0 MB of other swap" in refusal(in_use(60, **both), 96)
+    both = {"available_kb": 70 * 1024, "disk_free": 300 * MB}
+    assert "0 MB in other swap" in refusal(in_use(60, **both), 96)
     second = {"files": {OTHER: OLD}, "areas": area(OTHER, used_mb=60)}
-    assert "0 MB of other swap" in refusal(facts(**second, **both), 96)
+    assert "0 MB in other swap" in refusal(facts(**second, **both), 96)
 
 
 def test_other_swap_on_a_disk_is_room_and_zram_is_not():
     elsewhere = area(used_mb=60) | area("/dev/vda2", 100, 30, -2)
-    assert steps(in_use(60, available_kb=0, areas=elsewhere), 0)
+    little = 65 * 1024
+    assert steps(in_use(60, available_kb=little, areas=elsewhere), 0)
     assert "can't be switched off" in refusal(
-        in_use(60, available_kb=0, areas=area(used_mb=60) | area("/dev/zram0", 900, 0, 100)), 0
+        in_use(60, available_kb=little, areas=area(used_mb=60) | area("/dev/zram0", 900, 0, 100)), 0
     )
 
 
