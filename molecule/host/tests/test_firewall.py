@@ -76,6 +76,7 @@ def test_the_distributions_unit_takes_no_rules_of_ours_along(host):
     host.check_output("systemctl restart nftables.service")  # begins with `flush ruleset`
     assert table(host) == before
     host.check_output("systemctl reload nftables.service")
+    host.check_output("timeout 60 sh -c 'until nft list table inet kechi; do sleep 0.1; done'")
     assert table(host) == before
     host.check_output("systemctl stop nftables.service")
     host.check_output("systemctl start kechi-firewall.service")
@@ -113,7 +114,8 @@ def test_rules_that_let_ssh_in_are_kept_wherever_sshd_listens(both, inventory, b
 
 def test_rules_that_lock_ssh_out_are_taken_back_by_the_machine_itself(both, inventory, by_ssh):
     before = [(table(host), host.file(RULES).content_string) for host in both]
-    said = inventory.refuse(**by_ssh, host_firewall_extra_rules=["tcp dport 22 drop"])
+    changes = {**by_ssh, "host_firewall_confirm_seconds": 15}
+    said = inventory.refuse(**changes, host_firewall_extra_rules=["tcp dport 22 drop"])
     assert "the new rules let nobody in for 15 seconds" in said
     assert [(table(host), host.file(RULES).content_string) for host in both] == before
     for host, client in zip(both, reversed(both), strict=True):
@@ -143,7 +145,7 @@ def test_a_run_that_has_died_in_a_trial_is_made_good_by_the_next(both, inventory
 
 def test_asked_to_go_it_takes_nothing_along(both, inventory):
     for host in both:
-        host.check_output("nft 'table ip theirs { chain input { }; }'")
+        host.check_output("nft 'add table ip theirs; add chain ip theirs input'")
     inventory.apply(host_firewall_enabled=False)
     for host, client in zip(both, reversed(both), strict=True):
         assert host.check_output("nft list tables") == "table ip theirs"
