@@ -212,8 +212,8 @@ def load(
 ) -> Iterator[Report]:
     """Load `address` (HOST:PORT, or a path) while the block runs, one client for each target.
 
-    With `tls` it is HTTPS. `front_end_reloads`: nginx before 1.27.4 then closes kept connections without a look at what
-    comes in on them. The report is complete when the block has ended.
+    With `tls` it is HTTPS. `front_end_reloads`: nginx before 1.27.4 then closes kept connections
+    without a look at what comes in on them. The report is complete when the block has ended.
     """
     report = Report()
     stop = threading.Event()

@@ -5,8 +5,8 @@ The role's module runs this code, and the machine's own timer does: it is instal
 command ``kechi-certificates``. What there is on the machine decides what is done, so a run after an
 interrupted one finishes its work, and one that finds everything in place does nothing.
 
-nginx reads ``CURRENT/NAME``, a link to a directory with ``fullchain.pem`` and ``privkey.pem``. certbot
-renews by its own timer, and then calls ``kechi-certificates --reload``.
+nginx reads ``/etc/kechi/tls/current/NAME``, a link to a directory with ``fullchain.pem`` and
+``privkey.pem``. certbot renews by its own timer, and then calls ``kechi-certificates --reload``.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ ORDER_SECONDS = 300
 RELOAD_SECONDS = 20.0
 POLL_SECONDS = 0.1
 PROBES_AT_ONCE = 16
+LOG_TAIL = 65536
 
 
 class CertificateError(Exception):
@@ -114,10 +115,9 @@ class Failure:
 
 def best(site: Site, pairs: Mapping[str, Pair | None], source: str) -> str:
     """Which of the pairs that there are a site is served with."""
-    if source != SELF_SIGNED and (found := pairs.get(source)):
-        if source == GIVEN or any(found.covers(host) for host in site.names):
-            return source
-    return SELF_SIGNED
+    found = pairs.get(source)
+    fits = found and (source == GIVEN or any(found.covers(host) for host in site.names))
+    return source if fits else SELF_SIGNED
 
 
 def to_order(site: Site, found: Pair | None, reachable: Iterable[str]) -> tuple[str, ...]:
@@ -130,7 +130,7 @@ def to_order(site: Site, found: Pair | None, reachable: Iterable[str]) -> tuple[
 
 
 def renewed_by_itself(text: str, wanted: bool) -> str:
-    """certbot's file of one certificate, with renewal by the timer switched on or off."""
+    """Certbot's file of one certificate, with renewal by the timer switched on or off."""
     lines = [line for line in text.splitlines() if not line.startswith("autorenew")]
     if not wanted:
         place = lines.index("[renewalparams]") if "[renewalparams]" in lines else len(lines) - 1
@@ -145,6 +145,16 @@ def reason(output: str) -> str:
     noise = ("Ask for help", "Some challenges", "Saving debug log", "Hint:")
     rest = [line for line in lines if not line.startswith(noise)]
     return " / ".join(dict.fromkeys(details)) or (rest[-1] if rest else "certbot said nothing")
+
+
+def unmasked(output: str, log: str) -> str:
+    """Certbot's output, with what its log has of an error that Debian 12's hides.
+
+    Before 2.2 it ends with "can't set attribute" instead (certbot's issue 9539).
+    """
+    found = re.findall(r"^acme\.messages\.Error: (.*)$", log, re.M)
+    hidden = "AttributeError: can't set attribute" in output and found
+    return f"{output}\nDetail: {found[-1]}\n" if hidden else output
 
 
 def age(seconds: float) -> str:
@@ -166,6 +176,7 @@ class Machine:
         self.configuration = root / "etc/nginx/conf.d/kechi.conf"
         self.webroot = root / "var/lib/kechi/acme"
         self.failures = root / "var/lib/kechi/certificates.json"
+        self.log = root / "var/log/letsencrypt/letsencrypt.log"
         self.lock = root / "run/kechi-certificates.lock"
 
     @contextlib.contextmanager
@@ -228,8 +239,8 @@ class Machine:
         """Point at the administrator's files; whether that changed something."""
         directory = self.directory(site, GIVEN)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        links = ((directory / "fullchain.pem", site.chain), (directory / "privkey.pem", site.key))
-        return any([_link(link, target) for link, target in links])
+        chain = _link(directory / "fullchain.pem", site.chain)
+        return _link(directory / "privkey.pem", site.key) or chain
 
     def serve(self, site: Site, source: str) -> bool:
         """Point nginx's name for a site's pair at one; whether that changed something."""
@@ -240,7 +251,7 @@ class Machine:
     def is_served(self, site: Site, source: str) -> bool:
         """Whether nginx's name points there already."""
         link = self.tls / "current" / site.name
-        return link.is_symlink() and os.readlink(link) == str(self.directory(site, source))
+        return link.is_symlink() and link.readlink() == self.directory(site, source)
 
     def remembered(self) -> tuple[dict[str, Failure], float]:
         """The orders that failed, and until when the server wants to be left alone."""
@@ -263,7 +274,8 @@ class Machine:
         try:
             context = ssl.create_default_context(cafile=ca_file or None)
             context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # as certbot sees it
-            with urllib.request.urlopen(server, timeout=TIMEOUT_SECONDS, context=context) as reply:  # noqa: S310
+            asked = urllib.request.urlopen(server, timeout=TIMEOUT_SECONDS, context=context)  # noqa: S310
+            with asked as reply:
                 json.load(reply)["newOrder"]
         except urllib.error.URLError as error:
             return str(error.reason)
@@ -301,7 +313,10 @@ class Machine:
         ]  # fmt: skip
         ca_file = str(acme.get("ca_file") or "")
         done = _run(command, ORDER_SECONDS, {"REQUESTS_CA_BUNDLE": ca_file} if ca_file else {})
-        return f"{done.stdout}\n{done.stderr}" if done.returncode else ""
+        if not done.returncode:
+            return ""
+        log = self.log.read_text(errors="replace")[-LOG_TAIL:] if self.log.is_file() else ""
+        return unmasked(f"{done.stdout}\n{done.stderr}", log)
 
     def renew_only(self, names: Iterable[str]) -> None:
         """Let certbot's timer renew what sites have, and leave alone what was a site's once."""
@@ -347,8 +362,8 @@ class Machine:
         while not self.loaded(sites, ports):
             if time.monotonic() > deadline:
                 raise CertificateError(
-                    f"nginx was reloaded, and {RELOAD_SECONDS:g} s later does not serve its files: "
-                    "see journalctl -u nginx and /var/log/nginx/error.log"
+                    f"nginx was reloaded, and {RELOAD_SECONDS:g} s later does not serve what its "
+                    "files hold: see journalctl -u nginx and /var/log/nginx/error.log"
                 )
             time.sleep(POLL_SECONDS)
         return True
@@ -416,44 +431,49 @@ class Certificates:
             self.problems += [self._waits(site, self._missing(site), why) for site in missing]
             return []
         strays = self._strays(missing)
-        failed, limited_until = self.machine.remembered()
         ordered = []
         for site in missing:
             lost = {name: strays[name] for name in self._missing(site) if strays.get(name)}
             self.problems += [self._waits(site, [name], why) for name, why in lost.items()]
             reachable = [name for name in self._missing(site) if name not in lost]
             names = to_order(site, self._current(site), reachable)
-            if not names:
-                continue
-            order = hashlib.sha256(json.dumps([server, names]).encode()).hexdigest()[:16]
-            last = failed.get(site.name)
-            if last and last.order != order:
-                last = None
-            held = max(limited_until, last.next_at() if last else 0.0)
-            if held > self.machine.now() and not now:
-                self.problems.append(self._waits(site, reachable, self._held(last, held)))
-                continue
-            if not self.act:
-                self.problems.append(self._waits(site, reachable, "check mode orders nothing"))
-                continue
-            said = self.machine.order(site, names, self.acme)
-            if "Another instance of Certbot" in said:
-                self.problems.append(self._waits(site, reachable, "certbot runs already"))
-                continue
-            left = [name for name in reachable if name in self._missing(site)]
-            if not said:
+            if names and self._order(site, names, reachable, now=now):
                 ordered.append(site.name)
-            if left:
-                times = last.times + 1 if last else 1
-                why = reason(said) if said else "the ACME server did not find it here"
-                failed[site.name] = Failure(order, times, self.machine.now(), why, not said)
-                if "rateLimited" in said or "too many" in said:
-                    limited_until = self.machine.now() + LIMITED_WAIT
-                self.problems.append(self._waits(site, left, why))
-            else:
-                failed.pop(site.name, None)
-            self.machine.remember(failed, limited_until)
         return ordered
+
+    def _order(
+        self, site: Site, names: Sequence[str], reachable: Sequence[str], *, now: bool
+    ) -> bool:
+        """Order one certificate where that is due; whether it came, with all names or some."""
+        failed, limited_until = self.machine.remembered()
+        order = json.dumps([self.acme["server"], *names])
+        order = hashlib.sha256(order.encode()).hexdigest()[:16]
+        last = failed.get(site.name)
+        if last and last.order != order:
+            last = None
+        held = max(limited_until, last.next_at() if last else 0.0)
+        if held > self.machine.now() and not now:
+            self.problems.append(self._waits(site, reachable, self._held(last, held)))
+            return False
+        if not self.act:
+            self.problems.append(self._waits(site, reachable, "check mode orders nothing"))
+            return False
+        said = self.machine.order(site, names, self.acme)
+        if "Another instance of Certbot" in said:
+            self.problems.append(self._waits(site, reachable, "certbot runs already"))
+            return False
+        left = [name for name in reachable if name in self._missing(site)]
+        if left:
+            times = last.times + 1 if last else 1
+            why = reason(said) if said else "the ACME server did not find it here"
+            failed[site.name] = Failure(order, times, self.machine.now(), why, not said)
+            if "rateLimited" in said or "too many" in said:
+                limited_until = self.machine.now() + LIMITED_WAIT
+            self.problems.append(self._waits(site, left, why))
+        else:
+            failed.pop(site.name, None)
+        self.machine.remember(failed, limited_until)
+        return not said
 
     def reload(self) -> bool:
         """Have nginx serve them; see `Machine.reload`."""
@@ -543,7 +563,7 @@ def _run(
 
 
 def _link(link: Path, target: str) -> bool:
-    if link.is_symlink() and os.readlink(link) == target:
+    if link.is_symlink() and link.readlink() == Path(target):
         return False
     new = link.with_name(f".{link.name}.new")
     new.unlink(missing_ok=True)
@@ -562,9 +582,7 @@ def _ask(name: str, token: str) -> str:
     )
     try:
         with opener.open(f"http://{name}/{CHALLENGES}/{token}", timeout=TIMEOUT_SECONDS) as reply:
-            if reply.read(len(token) + 1).strip() == token.encode():
-                return ""
-        return "the name leads to another machine"
+            ours = reply.read(len(token) + 1).strip() == token.encode()
     except urllib.error.HTTPError as error:
         return f"the name leads to another machine, which answers {error.code}"
     except urllib.error.URLError as error:
@@ -573,6 +591,7 @@ def _ask(name: str, token: str) -> str:
         return f"the name does not lead here: {error.reason}"
     except (OSError, http.client.HTTPException) as error:
         return f"the name does not lead here: {error}"
+    return "" if ours else "the name leads to another machine"
 
 
 def _configuration(port: int) -> str:
@@ -589,7 +608,9 @@ def _configuration(port: int) -> str:
 
 def _leaf(chain: str) -> bytes:
     end = "-----END CERTIFICATE-----"
-    return ssl.PEM_cert_to_DER_cert(chain[chain.index("-----BEGIN") :].split(end)[0] + end)
+    return ssl.PEM_cert_to_DER_cert(
+        chain[chain.index("-----BEGIN") :].split(end, maxsplit=1)[0] + end
+    )
 
 
 def _served(port: int, name: str) -> bytes | None:

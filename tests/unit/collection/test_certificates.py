@@ -1,4 +1,4 @@
-"""Which certificate a site gets, and when one is ordered: with real files, and certbot's part played."""
+"""Which certificate a site gets, and when one is ordered; certbot's part is played."""
 
 import datetime
 import json
@@ -54,7 +54,7 @@ def make_pair(directory, names, days=90):
     )
 
 
-class World(Machine):
+class World(Machine):  # type: ignore[misc]  # which mypy sees under another name
     """A machine of files; the ACME server, the names and nginx are played."""
 
     def __init__(self, root: Path) -> None:
@@ -310,6 +310,14 @@ def test_a_certificate_covers_what_clients_take_it_for(names, host, covered):
 )
 def test_why_an_order_failed_is_one_line(output, line):
     assert ours.reason(output) == line
+
+
+def test_an_error_that_certbot_hides_is_found_in_its_log():
+    output = "An unexpected error occurred:\nAttributeError: can't set attribute\n"
+    log = "acme.messages.Error: an old one\nacme.messages.Error: urn:x:rateLimited :: too many\nx\n"
+    assert ours.reason(ours.unmasked(output, log)) == "urn:x:rateLimited :: too many"
+    assert ours.unmasked("Detail: another", log) == "Detail: another"
+    assert ours.unmasked(output, "") == output
 
 
 def test_what_was_remembered_of_failures_may_be_damaged(world):

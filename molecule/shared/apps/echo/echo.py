@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Answer with the environment's texts as JSON, and the number of bytes of the body.
 
-    ``status``, ``seconds`` (between the parts of the answer) and ``bytes`` are taken from the query.
+    ``status``, ``seconds`` (between the answer's halves) and ``bytes`` are taken from the query.
     """
     query = {key: values[0] for key, values in parse_qs(environ["QUERY_STRING"]).items()}
     said = {key: value for key, value in environ.items() if isinstance(value, str)}
