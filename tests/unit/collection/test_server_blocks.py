@@ -170,8 +170,8 @@ def test_static_files_are_under_each_path_of_their_app_and_both_ends_are_slashes
     static = [{"url": "/static/", "directory": "/srv/www/wiki/current/static"}]
     sites = [{"name": "wiki", "hosts": ["a.example/wiki"], "socket": "/s", "static": static}]
     block = rendered(sites)["a.example"]
-    found = re.search(r"location \^~ (\S+) \{\s+alias (\S+);\s+expires (\d+)s;", block)
-    assert found.groups() == ("/wiki/static/", "/srv/www/wiki/current/static/", "3600")
+    found = re.findall(r"location \^~ (\S+) \{\s+alias (\S+);\s+expires (\d+)s;", block)
+    assert found == [("/wiki/static/", "/srv/www/wiki/current/static/", "3600")]
     assert "disable_symlinks" not in block
     sites[0]["static"] = [{**static[0], "untrusted": True}]
     careful = "disable_symlinks if_not_owner from=/srv/www/wiki/current/static;"
