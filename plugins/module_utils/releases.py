@@ -58,12 +58,16 @@ def point(link: Path, target: Path) -> bool:
 
 
 def read(destination: Path) -> Record:
-    """The releases that have been made here."""
+    """The releases that have been made here, and are there."""
+    return {
+        name: entry for name, entry in _noted(destination).items() if present(destination, name)
+    }
+
+
+def _noted(destination: Path) -> Record:
     path = destination / RECORD
-    if not path.is_file():
-        return {}
-    found: Record = json.loads(path.read_text(encoding="utf-8"))
-    return {name: entry for name, entry in found.items() if present(destination, name)}
+    found: Record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
 
 
 def present(destination: Path, name: str) -> bool:
@@ -73,8 +77,7 @@ def present(destination: Path, name: str) -> bool:
 
 def note(destination: Path, name: str, **facts: Any) -> None:
     """Add to what is known of a release."""
-    record = read(destination)
-    record[name] = {**record.get(name, {}), **facts}
+    record = {**read(destination), name: {**_noted(destination).get(name, {}), **facts}}
     write_atomically(destination / RECORD, json.dumps(record, indent=1, sort_keys=True) + "\n")
 
 

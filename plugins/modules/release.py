@@ -185,12 +185,14 @@ class Tree:
 
     def publish(self, validate: Callable[[Path], None]) -> None:
         """Have it there, and note that it has been deployed; one that was chosen keeps its time."""
+        if self.switched and not self.wanted["release"]:
+            # first: what is not noted would never be removed
+            self.destination.mkdir(parents=True, exist_ok=True)
+            facts = {"deployed": time.time(), "origin": self.wanted["origin"]}
+            releases.note(self.destination, self.name, **facts)
         if self.absent:
             archive = Path(self.wanted["archive"])
             unpack(archive, self.wanted["digest"], self.destination, validate)
-        if self.switched and not self.wanted["release"]:
-            facts = {"deployed": time.time(), "origin": self.wanted["origin"]}
-            releases.note(self.destination, self.name, **facts)
 
     @property
     def diff(self) -> dict[str, str]:

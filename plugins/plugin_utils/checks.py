@@ -17,6 +17,7 @@ from ansible.module_utils.common.validation import check_type_bool
 from ...supervisor_py.vhost import hosts
 from ..modules.swap import auto_file_mb, auto_zram_mb
 from ..plugin_utils import memory_budget, pool_problems, site_problems
+from ..plugin_utils.pools import present, source_directory
 from ..plugin_utils.settings import MISSING, problem
 
 Values = Mapping[str, Any]
@@ -135,6 +136,7 @@ def vhost_app(values: Values, machine: Machine) -> Iterator[str]:
     """Pools and apps, each alone and all together, and the memory that they share."""
     pools = values["vhost_app_pools"]
     yield from _at_least(values, "vhost_app_reserve_mb", 0, "MB")
+    yield from _deployed(values, machine)
     yield from pool_problems.problems(
         pools, memory_mb=machine.memory_mb, inventory=machine.inventory
     )
@@ -148,6 +150,24 @@ def vhost_app(values: Values, machine: Machine) -> Iterator[str]:
             f"vhost_app_reserve_mb {budget.reserve_mb})",
             pools,
         )
+
+
+def _deployed(values: Values, machine: Machine) -> Iterator[str]:
+    """What is to be deployed of the apps, and from which wheels."""
+    for name in ("load", "hook", "health"):
+        yield from _at_least(values, f"vhost_app_{name}_timeout_seconds", 1, "seconds")
+    yield from _at_least(values, "vhost_app_keep_releases", 1, "releases")
+    only, house = str(values["vhost_app_only"]), str(values["vhost_app_wheel_house"])
+    apps = [app["name"] for pool in present(values["vhost_app_pools"]) for app in pool["apps"]]
+    if only and only not in apps:
+        yield problem("vhost_app_only", only, f"is no app here; allowed: {', '.join(apps)}")
+    if values["vhost_app_release"] and not only:
+        name = "vhost_app_release"
+        yield problem(name, values[name], "is of no app; allowed with `vhost_app_only`")
+    folder = source_directory(house, machine.inventory)
+    if house and not folder.is_dir():
+        fault = f"is no directory on the control machine ({folder})"
+        yield problem("vhost_app_wheel_house", house, fault)
 
 
 def pools_budget(values: Values, machine: Machine) -> memory_budget.Budget | None:

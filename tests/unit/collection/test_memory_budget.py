@@ -26,7 +26,8 @@ def _values(*limits: int | None, reserve_mb: int = 200) -> dict[str, Any]:
         | ({} if limit is None else {"memory_max_mb": limit})
         for number, limit in enumerate(limits)
     ]
-    return {"vhost_app_pools": pools, "vhost_app_reserve_mb": reserve_mb}
+    defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
+    return {**defaults, "vhost_app_pools": pools, "vhost_app_reserve_mb": reserve_mb}
 
 
 def _problems(values, **machine):

@@ -132,6 +132,19 @@ def test_a_misspelt_variable_of_a_role_is_named():
             {"supervisor_auto_restart_interval_seconds": 0},
             "supervisor_auto_restart_interval_seconds: 0 is too small",
         ),
+        ("vhost_app", {"vhost_app_only": "blog"}, 'vhost_app_only: "blog" is no app here'),
+        ("vhost_app", {"vhost_app_release": "a"}, 'vhost_app_release: "a" is of no app'),
+        (
+            "vhost_app",
+            {"vhost_app_wheel_house": "no"},
+            'vhost_app_wheel_house: "no" is no directory',
+        ),
+        ("vhost_app", {"vhost_app_keep_releases": 0}, "vhost_app_keep_releases: 0 is too small"),
+        (
+            "vhost_app",
+            {"vhost_app_hook_timeout_seconds": 0},
+            "vhost_app_hook_timeout_seconds: 0 is too small",
+        ),
         ("frontend", {"frontend_port": 0}, "frontend_port: 0 is outside 1 to 65535"),
         (
             "frontend",
