@@ -199,7 +199,6 @@ def main() -> None:
             },
         },
         supports_check_mode=True,
-        no_log=True,  # arguments may hold secrets, and would be in the journal
     )
     files = Files(module)
     changed = [item["path"] for item in module.params["directories"] if files.directory(item)]

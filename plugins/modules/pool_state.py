@@ -548,7 +548,6 @@ def main() -> None:
             "health_seconds": {"type": "int", "default": 10},
         },
         supports_check_mode=True,
-        no_log=True,  # arguments may hold secrets, and would be in the journal
     )
     os.umask(0o022)
     effects = Pools(module)

@@ -241,7 +241,6 @@ def main() -> None:
             "known": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
-        no_log=True,  # arguments may hold secrets, and would be in the journal
     )
     lost = forgotten(module.params["sets"], module.params["known"])
     if lost:

@@ -119,7 +119,7 @@ def _commit(url: str, version: str, cache: Path) -> str:
         if told.get("run") != RUN:
             told = {"run": RUN, "commits": {}}
             refs = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
-            _git(repository, url, "fetch", "--quiet", "--prune", "--force", url, *refs)
+            _git(repository, url, "fetch", "--quiet", "--prune", url, *refs)
         commit = told["commits"].get(version) or _resolved(repository, url, version)
         told["commits"][version] = commit
         memo.write_text(json.dumps(told))

@@ -215,3 +215,7 @@ def test_old_sets_go_with_what_they_alone_needed_but_never_what_is_in_use(tmp_pa
     assert venvs == {"000000000001", "000000000005", "mine"}
     kept = {path.name for path in (tmp_path / "www/blog/releases").iterdir()}
     assert kept == {"1", "4", "5"}, "two of the newest, and what is in use"
+    machine.sets.activate(names[4])  # not asked yet: what it may go back to stays
+    os.utime(machine.sets.path(names[0]), (0, 0))
+    machine.sets.prune(1)
+    assert {path.name for path in (machine.sets.folder / "sets").iterdir()} == {names[0], names[4]}

@@ -129,7 +129,8 @@ def test_an_archive_is_unpacked_without_the_directory_that_is_alone_at_its_top(t
     else:
         make_tar(path, files)
     with sources.found({"archive": str(path)}, tmp_path) as found:
-        assert [path.name for path in trees.files(found.path)] == ["app.py", "mod.py"]
+        names = [path.relative_to(found.path).as_posix() for path in trees.files(found.path)]
+        assert names == ["app.py", "pkg/mod.py"]
         assert found.origin == path.name
 
 
