@@ -320,6 +320,9 @@ class Pools:
         if not good or sets.active == good:
             return ""
         steps = [s for s in self.plan(pool, good) if s not in ("check", "hooks", "gate")]
+        if {"start", "restart", "reload"}.isdisjoint(steps):
+            # what has failed may be under way still, or be tried again
+            steps.append("reload")
         names = ", ".join(f"{app} {name}" for app, name in sorted(sets.releases(good).items()))
         try:
             self.bring(pool, good, steps)
@@ -373,8 +376,11 @@ class Pools:
         """Leave the digests where the units take them from when they start."""
         for kind, value in self.wanted(pool, target).items():
             path = NOTES / f"{pool['name']}.{kind}"
-            if not path.is_file() or path.read_text() != value:
-                releases.write_atomically(path, value)
+            try:
+                if not path.is_file() or path.read_text() != value:
+                    releases.write_atomically(path, value)
+            except OSError as error:  # the next run takes what runs for something else
+                self.module.warn(f"pool {pool['name']}: {path} can't be written: {error}")
 
     def _activate(self, pool: dict[str, Any], target: str) -> None:
         """Switch to a release set."""
