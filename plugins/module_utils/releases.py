@@ -133,8 +133,12 @@ def refuse_foreign(destination: Path) -> None:
     """Raise ReleaseError where a directory holds what this collection has not put there."""
     if not destination.is_dir() or (destination / RECORD).is_file():
         return
+    link = destination / CURRENT
+    ours = {"releases", "shared", f".{RECORD}.new"}
+    if link.is_symlink() and link.readlink().parent.name == "releases":
+        ours.add(CURRENT)
     found = sorted(path.name for path in destination.iterdir())
-    if found and not set(found) <= {"releases", "shared", f".{RECORD}.new"}:
+    if not set(found) <= ours:
         raise ReleaseError(
             f"{destination} is there already, and not this role's; it holds {', '.join(found[:5])}:"
             " move it away, or give the app another name"
