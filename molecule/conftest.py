@@ -17,8 +17,8 @@ from containers.machines import Machines
 # what tells why a machine misbehaves
 STORY = (
     "systemctl list-units --all --failed --no-pager --plain --no-legend",
-    "systemctl status --no-pager --lines=0 'kechi@*' nginx.service",
-    "journalctl --no-pager --quiet --lines=80 --unit='kechi@*' --unit=nginx.service",
+    "systemctl status --no-pager --lines=0 'kechi*' nginx.service",
+    "journalctl --no-pager --quiet --lines=80 --unit='kechi*' --unit=nginx.service",
 )
 
 
