@@ -53,12 +53,15 @@ def restore_app(found: Settings, app: App, backup: str) -> None:
     """Put a backup in place of an app's files; raises BackupError where that fails."""
     needed, name, fetch = _source(found, app, backup)
     restore.make_ready(app, needed, fetch)
+    older = restore.kept(app)
     try:
         done = restore.put_in_place(app)
     except BackupError as error:
-        (before, *_) = restore.kept(app) or [app.directory]
-        back = f"kechi_backup restore {app.name} --from={before.name}"
-        raise BackupError(f"{error}; what was there before comes back by: {back}") from error
+        restore.clear(app)
+        new = [path.name for path in restore.kept(app) if path not in older]
+        back = f"kechi_backup restore {app.name} --from={new[0]}" if new else ""
+        after = f"what was there before comes back by: {back}" if new else "nothing was changed"
+        raise BackupError(f"{error}; {after}") from error
     say(f"{app.name}: {name} is in place; {done}")
     for before in restore.kept(app)[:1]:
         say(f"{app.name}: what was there is kept in {before}, until you remove it")

@@ -20,8 +20,8 @@ _APP = "app="
 _NO_REPOSITORY = 10  # from restic 0.17 on; before that only the words tell
 _NOT_THERE = ("is there a repository at", "repository does not exist")
 _CREDENTIALS = re.compile(r"//[^/@\s]+@")
-# one core and little memory are what a small machine can spare
-_SPARING = {"GOMAXPROCS": "1", "GOGC": "50"}
+# one core and little memory are what a small machine can spare, and few lines of progress
+_SPARING = {"GOMAXPROCS": "1", "GOGC": "50", "RESTIC_PROGRESS_FPS": "0.02"}
 
 
 @dataclass(frozen=True)

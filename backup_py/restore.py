@@ -33,6 +33,11 @@ def stage_of(app: App) -> Path:
     return app.directory.with_name(f"{app.directory.name}.restoring")
 
 
+def clear(app: App) -> None:
+    """Remove what was made ready and not put in place."""
+    shutil.rmtree(stage_of(app), ignore_errors=True)
+
+
 def kept(app: App) -> list[Path]:
     """What earlier restores have replaced, the newest first."""
     parent, name = app.directory.parent, app.directory.name
@@ -48,7 +53,7 @@ def make_ready(app: App, needed: int, fetch: Callable[[Path], None]) -> None:
     mode = stat.S_IMODE(app.directory.stat().st_mode)
     tree.require_room(needed, app.directory.parent, 0)
     try:
-        shutil.rmtree(stage, ignore_errors=True)
+        clear(app)
         stage.mkdir(mode=0o700)
         fetch(stage)
         _require_sound(stage)
@@ -56,10 +61,10 @@ def make_ready(app: App, needed: int, fetch: Callable[[Path], None]) -> None:
         stage.chmod(mode)
         os.sync()
     except OSError as error:
-        shutil.rmtree(stage, ignore_errors=True)
+        clear(app)
         raise BackupError(f"{error.filename or stage}: {error.strerror}") from error
     except BaseException:
-        shutil.rmtree(stage, ignore_errors=True)
+        clear(app)
         raise
 
 

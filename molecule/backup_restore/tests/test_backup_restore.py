@@ -129,10 +129,12 @@ def test_destroyed_data_comes_back_and_meanwhile_no_request_fails(vps, host, pla
     assert back_up(host)[0] == 0
     host.check_output(f"rm {SHARED}/* -r && echo junk > {SHARED}/blog.sqlite3")
     assert vps.get("blog.example").status == 500
+    super_daemon = vps.main_pid("main")
     with load(vps.address, [Target("new", "motd.example")]) as report:
         done = playbook("restore", "-e", "app=blog", "-e", f"backup={backup}")
     assert done.returncode == 0, done.stdout
     assert report.failures == [], str(report)
+    assert vps.main_pid("main") != super_daemon, "nobody had the old files open"
     page = vps.get("blog.example")
     assert (page.status, "kept" in page.text) == (200, True)
     restored = host.file(f"{SHARED}/blog.sqlite3")

@@ -121,8 +121,10 @@ def test_a_database_that_needs_functions_of_its_app_is_copied(path, app):
     app.create_function("own", 1, lambda value: value, deterministic=True)
     app.execute("create table t (id integer primary key, text text check (own(text)))")
     app.execute("create index i on t (own(text))")
-    app.execute("create table c (text text collate nocase)")
+    app.create_collation("own", lambda one, other: (one > other) - (one < other))
+    app.execute("create table c (text text unique collate own)")
     app.execute("insert into t (text) values (1)")
+    app.execute("insert into c values ('a'), ('b')")
     target = path.with_name("copy")
     database.copy(path, target, Owner.of(path))
     assert target.stat().st_size == path.stat().st_size

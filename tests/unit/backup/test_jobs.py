@@ -2,7 +2,9 @@
 
 import json
 import sqlite3
+import subprocess
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -132,6 +134,69 @@ def test_a_damaged_backup_is_not_put_in_place(machine, times):
     assert list(blog.directory.parent.iterdir()) == [blog.directory]
 
 
+@pytest.fixture
+def unit(machine, tmp_path, monkeypatch):
+    """The blog with a unit; the test says what a restart of it does."""
+    state = {"ActiveState": "active", "StatusText": "generation 1 serving", "starts": True}
+    ran = []
+
+    def run(command, **_how):
+        ran.append(command[1])
+        (drop_in,) = [*(tmp_path / "units").rglob("*.conf")] or [None]
+        if command[1] == "restart":
+            assert drop_in is not None
+            assert drop_in.read_text().endswith("kechi_backup swap blog\n")
+            if state.get("swaps", True):
+                restore.swap(blog)
+            return subprocess.CompletedProcess(command, 0 if state["starts"] else 1, "", "why")
+        name = command[2].removeprefix("--property=") if command[1] == "show" else ""
+        return subprocess.CompletedProcess(command, 0, f"{state.get(name, '')}\n", "")
+
+    blog = replace(machine.app("blog"), unit="kechi@main.service")
+    monkeypatch.setattr("subprocess.run", run)
+    monkeypatch.setattr(restore, "_UNITS", tmp_path / "units")
+    return blog, state, ran
+
+
+def test_the_swap_is_a_step_of_the_units_start_and_of_this_one_alone(machine, times, unit):
+    blog, _state, ran = unit
+    jobs.back_up(machine, machine.apps)
+    (blog.directory / "file").write_text("second")
+    jobs.restore_app(machine, blog, "latest")
+    assert (blog.directory / "file").read_text() == "first"
+    assert ran == ["show", "daemon-reload", "restart", "daemon-reload", "show"]
+    assert list((restore._UNITS).iterdir()) == []
+
+
+def test_a_unit_that_does_not_run_is_not_started(machine, times, unit):
+    blog, state, ran = unit
+    jobs.back_up(machine, machine.apps)
+    state["ActiveState"] = "inactive"
+    jobs.restore_app(machine, blog, "latest")
+    assert ran == ["show"]
+    assert len(restore.kept(blog)) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"starts": False}, r"does not start with it: why; what was there before comes back by: "),
+        ({"StatusText": "x; can't load blog; y"}, r"but can't load blog; y; what was there"),
+        ({"starts": False, "swaps": False}, r"does not start with it: why; nothing was changed"),
+    ],
+)
+def test_a_restore_that_its_unit_does_not_take_is_told_with_the_way_back(
+    machine, times, unit, change, words
+):
+    blog, state, _ran = unit
+    jobs.back_up(machine, machine.apps)
+    state.update(change)
+    with pytest.raises(BackupError, match=words):
+        jobs.restore_app(machine, blog, "latest")
+    assert not restore.stage_of(blog).exists()
+    assert list((restore._UNITS).iterdir()) == []
+
+
 def test_a_swap_that_was_cut_in_two_is_finished_by_the_next_one(machine):
     blog = machine.app("blog")
     blog.directory.rename(restore.stage_of(blog))
@@ -178,6 +243,7 @@ def test_the_command_ends_with_1_and_the_journals_priority_where_an_app_fails(
     machine, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setenv("JOURNAL_STREAM", "1:2")
+    monkeypatch.setattr("os.umask", lambda mask: mask)
     monkeypatch.setattr(
         "sys.argv", ["kechi_backup", f"--config={tmp_path / 'backup.json'}", "run", "blog"]
     )

@@ -1,5 +1,7 @@
 """Local backups: complete under their names, and not too many."""
 
+import os
+
 import pytest
 
 from backup_py.errors import BackupError
@@ -69,5 +71,9 @@ def test_a_backup_that_is_not_there_is_told_with_those_that_are(store, name):
 
 
 def test_nobody_else_can_look_into_backups(store, tmp_path):
-    keep(store, "20260101T000000Z")
+    before = os.umask(0)
+    try:
+        keep(store, "20260101T000000Z")
+    finally:
+        os.umask(before)
     assert (tmp_path / "backups/blog").stat().st_mode & 0o777 == 0o700
