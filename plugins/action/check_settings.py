@@ -15,7 +15,8 @@ from ..plugin_utils.checks import BY_ROLE, Machine, planned_swap_mb, pools_budge
 from ..plugin_utils.settings import problems, unknown
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
-SWAP, POOLS = "swap", "vhost_app"
+SWAP = "swap"
+POOLS = "vhost_app"
 
 
 def _read(role: str, *parts: str) -> Any:
