@@ -90,7 +90,8 @@ UNIT = Path("/etc/systemd/system/kechi-firewall.service")
 TRIAL = Path("/run/kechi-firewall")
 UNDO = "kechi-firewall-undo"
 SETTLED = {"ActiveState": "active", "UnitFileState": "enabled", "NeedDaemonReload": "no"}
-REPLACE = f"table {' '.join(TABLE)}\ndelete table {' '.join(TABLE)}\n"
+OURS = f"table {' '.join(TABLE)}"
+REPLACE = f"{OURS}\ndelete {OURS}\n"
 
 
 def with_ports(rules: str, ssh_ports: list[int]) -> str:
@@ -121,17 +122,20 @@ class Firewall:
 
     def loaded(self) -> str | None:
         """The kernel's table; None where there is none."""
-        if not Path(NFT).exists():
-            return None
-        rc, out, err = self.module.run_command([NFT, "list", "tables"])
-        if rc:
+        tables, why_not = self._tables()
+        if why_not:
             self._fail(
-                "this machine's kernel has no nftables for us, and nothing was changed: set "
-                f"host_firewall_enabled to false, or filter elsewhere (nft: {err.strip()})"
+                "this machine's kernel has no nftables for us, and no rule was loaded: set "
+                f"host_firewall_enabled to false, or filter elsewhere (nft: {why_not})"
             )
-        if f"table {' '.join(TABLE)}" not in out.splitlines():
-            return None
-        return self._run(NFT, "--stateless", "list", "table", *TABLE)
+        return self._run(NFT, "--stateless", "list", "table", *TABLE) if OURS in tables else None
+
+    def _tables(self) -> tuple[list[str], str]:
+        """The kernel's tables, and why there can be none; neither where nft is not installed."""
+        if not Path(NFT).exists():
+            return [], ""
+        rc, out, err = self.module.run_command([NFT, "list", "tables"])
+        return out.splitlines(), err.strip() if rc else ""
 
     def wanted(self, path: str) -> str:
         """What the kernel makes of the rules, found out in a network namespace of their own."""
@@ -212,7 +216,8 @@ class Firewall:
             steps.append("undo")
             if not self.module.check_mode:
                 self.undo()
-        if UNIT.exists() or RULES.exists() or self.loaded() is not None:
+        # a kernel that can have no tables needs none taken away
+        if UNIT.exists() or RULES.exists() or OURS in self._tables()[0]:
             steps.append("remove")
             if not self.module.check_mode:
                 self._remove()
@@ -223,7 +228,7 @@ class Firewall:
             self._run("systemctl", "disable", "--now", "--quiet", UNIT.name)
             UNIT.unlink()
             self._run("systemctl", "daemon-reload")
-        if self.loaded() is not None:
+        if OURS in self._tables()[0]:
             self._run(NFT, "delete", "table", *TABLE)
         RULES.unlink(missing_ok=True)
 

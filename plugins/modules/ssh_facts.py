@@ -58,6 +58,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 PROC = Path("/proc")
 SSHD = "/usr/sbin/sshd"
+# all that a Match may ask for, or `sshd -T` fails
+CONNECTION = "user=%s,host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22"
 SOCKET_UNITS = ("ssh.socket", "sshd.socket")
 
 
@@ -169,16 +171,16 @@ class Sshd:
         units = socket_unit_ports(self._ask("systemctl", "show", shown, *SOCKET_UNITS))
         return configured_ports(self.settings()) | listening | units
 
-    def settings(self, *of: str) -> str:
-        """The whole configuration; nothing where there is no sshd."""
+    def settings(self, user: str = "nobody") -> str:
+        """The whole configuration, as it is for one user; nothing where there is no sshd."""
         if not Path(SSHD).exists():
             return ""
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # `sshd -T` wants it, as a start does
-        return self._ask(SSHD, "-T", *of)
+        return self._ask(SSHD, "-T", "-C", CONNECTION % user)
 
     def has_key(self, user: str) -> bool:
         """Whether there is a usable key for this user."""
-        settings = self.settings("-C", f"user={user},host=localhost,addr=127.0.0.1")
+        settings = self.settings(user)
         if not settings or "\npubkeyauthentication yes\n" not in settings:
             return False
         try:
