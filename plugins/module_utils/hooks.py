@@ -35,7 +35,19 @@ class Confined:
 
     @property
     def start(self) -> list[str]:
-        """The command that starts one, in a unit of its own."""
+        """The command that starts one, in a unit of its own, and waits for its end."""
+        return ["systemd-run", "--quiet", "--wait", "--pipe", "--collect", "--service-type=exec",
+                f"--description=A new release of the pool {self.pool}", *self._properties(),
+                "/usr/bin/python3", "-I", "-c", RUNNER]  # fmt: skip
+
+    def serve(self, unit: str) -> list[str]:
+        """The command that starts a server and waits until it is ready; /run/UNIT is its own."""
+        more = {"RuntimeDirectory": unit, "NotifyAccess": "all", "TimeoutStartSec": self.seconds}
+        return ["systemd-run", "--quiet", "--collect", "--service-type=notify", f"--unit={unit}",
+                f"--description=A trial of the pool {self.pool}",
+                *self._properties(**more)]  # fmt: skip
+
+    def _properties(self, **more: object) -> list[str]:
         properties = {
             "User": f"kechi-{self.pool}",
             "Group": f"kechi-{self.pool}",
@@ -49,11 +61,9 @@ class Confined:
             "ReadWritePaths": f"-{self.writable}",
             # should timeout(1) itself be gone
             "RuntimeMaxSec": str(self.seconds + 2 * KILL_AFTER_SECONDS),
+            **more,
         }
-        given = [f"--property={name}={value}" for name, value in properties.items()]
-        return ["systemd-run", "--quiet", "--wait", "--pipe", "--collect", "--service-type=exec",
-                f"--description=A new release of the pool {self.pool}", *given,
-                "/usr/bin/python3", "-I", "-c", RUNNER]  # fmt: skip
+        return [f"--property={name}={value}" for name, value in properties.items()]
 
     def told(self, words: Sequence[str], environment: Mapping[str, Any], virtualenv: str) -> str:
         """What the runner reads: the app's environment, and the virtualenv's programs first."""

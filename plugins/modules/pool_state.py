@@ -15,7 +15,8 @@ description:
     differ gets a new generation; limits are handed to the kernel as they are, and restart nothing.
   - A pool's release set (see M(kechi.vps.release_sets)) is switched to in one step - the code of
     all its apps, the virtualenv, the pool file and its units. Before that, C(vhost_server --check)
-    has loaded it, as the pool's user, and the hooks of new releases have run.
+    has loaded it, the hooks of new releases have run, and each app has been asked in a trial, on
+    sockets of its own - as the pool's user, and within its memory.
   - After a new generation is ready, each app is asked once by HTTP. When anything fails, the set
     that has last passed this gate is switched to again, the same way.
   - What is compared is the state, not what this run changed, so that a run after an interrupted one
@@ -91,7 +92,7 @@ options:
     type: int
     default: 3
   load_seconds:
-    description: How long loading all apps of a pool for the check may take.
+    description: How long loading all apps of a pool may take, in the check and in the trial.
     type: int
     default: 120
   hook_seconds:
@@ -159,6 +160,7 @@ JOURNAL_LINES = "40"
 POLL_SECONDS = 0.2
 START_SERVER = "/usr/local/bin/start_server"
 NOTES = Path("/etc/kechi/pools")
+BEFORE = ("check", "hooks", "rehearse")  # the steps that change nothing of what serves
 UNITS = Path("/etc/systemd/system")
 CONTROL = "/run/kechi-%s/control"
 MISSING = "; can't load "  # in the status of a vhost server that serves the other apps
@@ -238,10 +240,13 @@ def around(steps: list[str], *, active: str, good: str, target: str, hooked: boo
         hooked: whether a new release has hooks that have not run.
     """
     first = []
-    if "check" in steps or (active != target and "start" not in steps):
+    tried = active != target and "start" not in steps
+    if "check" in steps or tried:
         first.append("check")
     if hooked:
         first.append("hooks")
+    if tried:
+        first.append("rehearse")
     if active != target:
         first.append("activate")
     rest = [step for step in steps if step != "check"]
@@ -303,7 +308,7 @@ class Pools:
         """Do the steps; raises PoolError."""
         noted = False
         for step in steps:
-            if step not in ("check", "hooks", "activate") and not noted:
+            if step not in BEFORE and step != "activate" and not noted:
                 self._note(pool, target)
                 noted = True
             try:
@@ -319,7 +324,7 @@ class Pools:
         good = sets.good
         if not good or sets.active == good:
             return ""
-        steps = [s for s in self.plan(pool, good) if s not in ("check", "hooks", "gate")]
+        steps = [step for step in self.plan(pool, good) if step not in (*BEFORE, "gate")]
         if {"start", "restart", "reload"}.isdisjoint(steps):
             # what has failed may be under way still, or be tried again
             steps.append("reload")
@@ -338,6 +343,7 @@ class Pools:
         own = {
             "check": self._check,
             "hooks": self._hooks,
+            "rehearse": self._rehearse,
             "activate": self._activate,
             "gate": self._gate,
         }
@@ -394,17 +400,55 @@ class Pools:
         folder = release_sets.Sets(pool["name"]).path(target)
         if not (folder / release_sets.POOL_FILE).is_file():
             return
-        confined = hooks.Confined(
+        words = [f"{folder}/venv/bin/vhost_server", "--check", f"{folder}/{release_sets.POOL_FILE}"]
+        fault = self._trial(pool).run(self.module.run_command, words, {}, "")
+        if fault:
+            raise PoolError(f"what is new can't be served, so it goes on as it is: {fault}")
+
+    def _trial(self, pool: dict[str, Any]) -> hooks.Confined:
+        return hooks.Confined(
             pool["name"],
             folder="/",
             writable=str(release_sets.APPS),
             memory_mb=pool["memory_max_mb"],
             seconds=self.module.params["load_seconds"],
         )
-        words = [f"{folder}/venv/bin/vhost_server", "--check", f"{folder}/{release_sets.POOL_FILE}"]
-        fault = confined.run(self.module.run_command, words, {}, "")
-        if fault:
-            raise PoolError(f"what is new can't be served, so it goes on as it is: {fault}")
+
+    def _rehearse(self, pool: dict[str, Any], target: str) -> None:
+        """Ask each app on sockets of a trial's own: what is wrong is seen before any visitor is."""
+        sets = release_sets.Sets(pool["name"])
+        folder, unit = sets.path(target), f"kechi-trial-{pool['name']}"
+        if not (folder / release_sets.POOL_FILE).is_file():
+            return
+        sockets = {
+            path: f"/run/{unit}/{Path(path).name}" for path in sets.about(target)["routes"].values()
+        }
+        words = [f"{folder}/venv/bin/vhost_server", str(folder / release_sets.POOL_FILE),
+                 *(f"--bind=unix:{path}" for path in sorted(sockets.values()))]  # fmt: skip
+        service = f"{unit}.service"
+        self.module.run_command(["systemctl", "stop", service])  # of a run that was cut off
+        rc, out, err = self.module.run_command([*self._trial(pool).serve(unit), *words])
+        try:
+            faults = [(err or out).strip()] if rc else self._faults(pool, sockets)
+        finally:
+            self.module.run_command(["systemctl", "stop", service])
+        if faults:
+            raise PoolError(
+                "what is new does not serve as it should in a trial, so it goes on as it is: "
+                + "\n".join(faults)
+                + self._journal(service)
+            )
+
+    def _faults(self, pool: dict[str, Any], sockets: Mapping[str, str]) -> list[str]:
+        """What each app of a trial answers wrongly."""
+        faults = []
+        for check in pool["checks"]:
+            asked = {**check, "socket": sockets[check["socket"]]}
+            try:
+                health.check(asked, self.module.params["health_seconds"], None)
+            except health.Unhealthy as error:
+                faults.append(f"the app {check['app']} does not answer as it should: {error}")
+        return faults
 
     def _pending(self, pool: dict[str, Any], target: str) -> Iterator[tuple[dict[str, Any], Path]]:
         """The hooks that have not run for the releases of a set, and those releases."""
@@ -498,11 +542,14 @@ class Pools:
 
     def _fail(self, name: str, why: str) -> None:
         """End with the journal of the pool: what its apps said is the reason."""
+        raise PoolError(f"{why}{self._journal(f'kechi@{name}.service')}")
+
+    def _journal(self, unit: str) -> str:
         _, journal, _ = self.module.run_command(
             ["journalctl", "--no-pager", "--output=cat", f"--lines={JOURNAL_LINES}",
-             f"--unit=kechi@{name}.service"]
+             f"--unit={unit}"]
         )  # fmt: skip
-        raise PoolError(f"{why}\nThe last lines of its journal:\n{journal}")
+        return f"\nThe last lines of its journal:\n{journal}"
 
     def warn_of_forgotten(self, known: list[str]) -> None:
         """Tell of pools that are here, and that nobody has said anything of."""

@@ -87,13 +87,18 @@ def test_a_pool_with_other_isolated_apps_is_restarted_once_its_apps_are_found_to
         ([], ("a", "a", "a"), False, []),
         (["reload"], ("a", "a", "a"), False, ["reload", "gate"]),
         (["limits"], ("a", "a", "a"), False, ["limits"]),
-        (["reload"], ("a", "a", "b"), False, ["check", "activate", "reload", "gate"]),
-        (["reload"], ("a", "a", "b"), True, ["check", "hooks", "activate", "reload", "gate"]),
+        (["reload"], ("a", "a", "b"), False, ["check", "rehearse", "activate", "reload", "gate"]),
+        (
+            ["reload"],
+            ("a", "a", "b"),
+            True,
+            ["check", "hooks", "rehearse", "activate", "reload", "gate"],
+        ),
         (
             ["check", "daemon-reload", "restart"],
             ("a", "a", "b"),
             False,
-            ["check", "activate", "daemon-reload", "restart", "gate"],
+            ["check", "rehearse", "activate", "daemon-reload", "restart", "gate"],
         ),
         (
             ["enable", "start"],
@@ -104,7 +109,7 @@ def test_a_pool_with_other_isolated_apps_is_restarted_once_its_apps_are_found_to
         # interrupted: after the switch, after the reload, after a failed reload was taken back
         (["reload"], ("b", "a", "b"), False, ["reload", "gate"]),
         ([], ("b", "a", "b"), False, ["gate"]),
-        ([], ("b", "a", "a"), False, ["check", "activate"]),
+        ([], ("b", "a", "a"), False, ["check", "rehearse", "activate"]),
     ],
 )
 def test_a_release_set_is_checked_before_its_switch_and_asked_after_it(steps, sets, hooked, found):
