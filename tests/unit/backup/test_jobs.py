@@ -1,5 +1,6 @@
 """Backing up app by app, and putting one back."""
 
+import errno
 import json
 import sqlite3
 import subprocess
@@ -66,6 +67,19 @@ def test_an_app_that_fails_does_not_stop_the_others_and_keeps_its_old_backups(
     assert f"blog: not backed up: {blog.directory}/app.db: " in capsys.readouterr().err
     assert len(Store(machine.directory, "notes").names()) == 2
     assert len(Store(machine.directory, "blog").names()) == 1
+
+
+def test_a_disk_that_fills_up_meanwhile_is_told_and_leaves_no_half_of_a_backup(
+    machine, times, monkeypatch, capsys
+):
+    def full(*_files):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfileobj", full)
+    assert jobs.back_up(machine, machine.apps) == ["blog", "notes"]
+    assert "blog: not backed up: " in (told := capsys.readouterr().err)
+    assert "No space left on device" in told
+    assert [path for path in machine.directory.rglob("*") if path.parent != machine.directory] == []
 
 
 def test_what_is_excluded_is_matched_by_app_and_path(machine, times):
