@@ -70,7 +70,12 @@ def restore_app(found: Settings, app: App, backup: str) -> None:
 def listed(found: Settings, apps: Sequence[App], *, local: bool) -> list[dict[str, str]]:
     """Every backup that can be restored, by app, the newest first."""
     rows = []
-    remote = repository(found).snapshots(own=False) if found.remote and not local else []
+    remote: list[Snapshot] = []
+    if found.remote and not local:
+        try:
+            remote = repository(found).snapshots(own=False)
+        except BackupError as error:  # all the more are those of the machine wanted
+            complain(str(error))
     for app in apps:
         here = Store(found.directory, app.name)
         rows += [_row(app, name, str(here.path(name))) for name in here.names()]

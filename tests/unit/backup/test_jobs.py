@@ -239,6 +239,23 @@ def test_all_that_can_be_restored_is_listed(machine, times):
     ]
 
 
+def test_backups_of_the_machine_are_made_and_listed_where_the_repository_is_out_of_reach(
+    machine, times, monkeypatch, capsys
+):
+    def refused(command, **_how):
+        return subprocess.CompletedProcess(command, 1, "", "Fatal: connection refused\n")
+
+    monkeypatch.setattr("subprocess.run", refused)
+    remote = {"RESTIC_REPOSITORY": "sftp:x@y:/z", "RESTIC_PASSWORD": "x"}
+    machine = replace(machine, remote=remote)
+    assert jobs.back_up(machine, machine.apps) == ["blog", "notes"]
+    rows = jobs.listed(machine, machine.apps, local=False)
+    assert [row["app"] for row in rows] == ["blog", "notes"]
+    refusals = capsys.readouterr().err.splitlines()
+    assert len(refusals) == 2
+    assert all("connection refused" in line for line in refusals), "once, and not for each app"
+
+
 def test_an_unknown_app_is_told_with_those_there_are(machine):
     with pytest.raises(BackupError, match="x: no such app on this machine; known: blog, notes"):
         machine.app("x")
