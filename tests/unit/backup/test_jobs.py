@@ -204,6 +204,7 @@ def test_a_restore_that_its_unit_does_not_take_is_told_with_the_way_back(
 ):
     blog, state, _ran = unit
     jobs.back_up(machine, machine.apps)
+    jobs.restore_app(machine, blog, "latest")  # which has left what it replaced
     state.update(change)
     with pytest.raises(BackupError, match=words):
         jobs.restore_app(machine, blog, "latest")
