@@ -122,3 +122,29 @@ def test_a_confirmation_that_came_too_late_is_a_failure():
 def test_without_ssh_there_is_no_connection_to_lose():
     run = Run(reaches=lambda _: True, connection="", before=None)
     assert run.asked == ["try", "ssh_facts", "keep"]
+
+
+class RefusedError(Exception):
+    """What `fail_json` raises here."""
+
+
+@pytest.fixture
+def without_nftables(tmp_path, monkeypatch):
+    """A machine whose kernel has none, as nft tells it."""
+    for name in ("NFT", "RULES", "UNIT", "TRIAL"):
+        monkeypatch.setattr(firewall, name, tmp_path / name)
+    (tmp_path / "NFT").touch()
+    module = MagicMock(check_mode=False, tmpdir=str(tmp_path))
+    module.params = {"rules": "rules\n", "unit": "unit\n", "ssh_ports": []}
+    module.fail_json.side_effect = lambda msg: (_ for _ in ()).throw(RefusedError(msg))
+    module.run_command.return_value = (1, "", "Operation not supported")
+    return module
+
+
+def test_a_kernel_without_nftables_is_refused_clearly(without_nftables):
+    with pytest.raises(RefusedError, match=r"kernel has no nftables.*Operation not supported"):
+        firewall.present(without_nftables, firewall.Firewall(without_nftables))
+
+
+def test_a_kernel_without_nftables_needs_no_rules_taken_away(without_nftables):
+    assert firewall.Firewall(without_nftables).remove() == []
