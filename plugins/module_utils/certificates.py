@@ -425,6 +425,10 @@ class Certificates:
         missing = [site for site in wanted if self._missing(site)]
         if not missing:
             return []
+        if not self.act:
+            why = "check mode orders nothing"
+            self.problems += [self._waits(site, self._missing(site), why) for site in missing]
+            return []
         server = str(self.acme["server"])
         if silent := self.machine.answers(server, str(self.acme.get("ca_file") or "")):
             why = f"the ACME server {server} can't be reached: {silent}"
@@ -454,9 +458,6 @@ class Certificates:
         held = max(limited_until, last.next_at() if last else 0.0)
         if held > self.machine.now() and not now:
             self.problems.append(self._waits(site, reachable, self._held(last, held)))
-            return False
-        if not self.act:
-            self.problems.append(self._waits(site, reachable, "check mode orders nothing"))
             return False
         said = self.machine.order(site, names, self.acme)
         if "Another instance of Certbot" in said:
@@ -526,7 +527,7 @@ class Certificates:
         return [name for name in site.names if not (found and found.covers(name))]
 
     def _strays(self, sites: Sequence[Site]) -> dict[str, str]:
-        if not (self.acme.get("probe", True) and self.act):
+        if not self.acme.get("probe", True):
             return {}
         return self.machine.probe([name for site in sites for name in self._missing(site)])
 
