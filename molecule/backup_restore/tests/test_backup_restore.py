@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from shared.inventory import Inventory
+from shared.inventory import REPOSITORY, Inventory
 from shared.load import Target, load
 from shared.vps import Vps
 
@@ -43,7 +43,7 @@ def playbook(host):
         limit = f"--limit={inventory.machine}"
         return subprocess.run(
             [*command, limit, f"playbooks/{name}.yml"],
-            capture_output=True, text=True, check=False,
+            cwd=REPOSITORY, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
     return run
