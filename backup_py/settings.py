@@ -52,7 +52,7 @@ def read(path: Path) -> Settings:
         return Settings(
             host=str(found["host"]),
             apps=tuple(
-                App(str(app["name"]), Path(app["directory"]), str(app["unit"]))
+                App(str(app["name"]), Path(app["directory"]), str(app.get("unit", "")))
                 for app in found["apps"]
             ),
             directory=Path(found["directory"]),

@@ -21,8 +21,7 @@ def machine(tmp_path):
     config = {
         "host": "vps1",
         "apps": [
-            {"name": name, "directory": str(directory), "unit": ""}
-            for name, directory in directories.items()
+            {"name": name, "directory": str(directory)} for name, directory in directories.items()
         ],
         "directory": str(tmp_path / "backups"),
         "state": str(tmp_path / "state"),
