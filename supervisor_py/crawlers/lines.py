@@ -1,0 +1,200 @@
+"""A line of nginx's access log, combined or JSON, as what the report needs of it."""
+
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+MOST_AGENT, MOST_URI, MOST_NAME = 512, 2048, 255  # characters: visitors choose them
+NO_VHOST = "-"
+
+# The first word is the vhost where the log begins with it, as Apache's vhost_combined does.
+_COMBINED = re.compile(
+    r"(\S{1,300}) (?:([^\s-]\S{0,63}) )?- .{0,256}? \[([^\]]{1,40})\] "
+    r'"([^"\\]*(?:\\.[^"\\]*)*)" (\d{3}) (\d{1,18}|-) '
+    r'"([^"\\]*(?:\\.[^"\\]*)*)" "([^"\\]*(?:\\.[^"\\]*)*)"'
+)
+_COMBINED_TIME = re.compile(
+    r"(\d\d)/([A-Z][a-z]{2})/(\d{4}):(\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)"
+)
+_MONTHS = {
+    "Jan": 1, "Feb": 2, "Mar": 3, "Apr": 4, "May": 5, "Jun": 6,
+    "Jul": 7, "Aug": 8, "Sep": 9, "Oct": 10, "Nov": 11, "Dec": 12,
+}  # fmt: skip
+_METHOD = re.compile(r"[A-Z]{1,16}")
+# By field its names, ours (docs/crawlers.md) before nginx's own, which most other formats use.
+_FIELDS = (
+    ("address", "remote_addr", "client_ip", "remote_ip", "client", "ip"),
+    ("time", "time_iso8601", "time_local", "timestamp", "@timestamp", "msec", "ts"),
+    ("server_name", "host", "vhost", "http_host"),
+    ("method", "request_method"),
+    ("uri", "request_uri", "path", "url"),
+    ("request",),
+    ("status",),
+    ("bytes", "body_bytes_sent", "bytes_sent"),
+    ("referer", "http_referer", "referrer"),
+    ("agent", "http_user_agent", "user_agent"),
+    ("app_seconds", "upstream_response_time"),
+    ("seconds", "request_time"),
+)
+
+
+class Hit(NamedTuple):
+    """One request. `app_seconds` is None where the log doesn't tell the time that it took."""
+
+    vhost: str
+    address: str
+    time: float
+    method: str
+    uri: str
+    status: int
+    size: int
+    referer: str
+    agent: str
+    app_seconds: float | None
+
+
+def reader(vhost: str = "") -> Callable[[str], Hit | None]:
+    """Return what reads a line of either kind; None stands for no line of an access log.
+
+    `vhost` is that of lines which don't name theirs.
+    """
+    unnamed = vhost or NO_VHOST
+
+    def read(line: str) -> Hit | None:
+        if line.startswith("{"):
+            return _json(line, unnamed)
+        return _combined(line, unnamed)
+
+    return read
+
+
+def _combined(line: str, unnamed: str) -> Hit | None:
+    match = _COMBINED.match(line)
+    if match is None:
+        return None
+    first, second, time, request, status, size, referer, agent = match.groups()
+    seconds = when(time)
+    if seconds is None:
+        return None
+    method, uri = _request(request)
+    return Hit(
+        _vhost(first) or unnamed if second else unnamed,
+        (second or first)[:64],
+        seconds,
+        method,
+        uri,
+        int(status),
+        0 if size == "-" else int(size),
+        _said(referer)[:MOST_URI],
+        _said(agent)[:MOST_AGENT],
+        None,
+    )
+
+
+def _json(line: str, unnamed: str) -> Hit | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict):
+        return None
+    # fmt: off
+    (
+        address, time, host, method, uri, request, status, size, referer, agent, app, all_,
+    ) = map(found.get, _keys(tuple(found)))
+    # fmt: on
+    seconds = when(time) if isinstance(time, str) else _number(time)
+    code = _number(status)
+    if not (address and isinstance(address, str)) or seconds is None or code is None:
+        return None
+    method, uri = _text(method), _text(uri)
+    if not uri:
+        method, uri = _request(_text(request))
+    return Hit(
+        _vhost(_text(host)) or unnamed,
+        address[:64],
+        seconds,
+        method if _METHOD.fullmatch(method) else "",
+        uri[:MOST_URI],
+        int(code),
+        int(_number(size) or 0),
+        _said(_text(referer))[:MOST_URI],
+        _said(_text(agent))[:MOST_AGENT],
+        _number(all_) if app is None else _sum(app),
+    )
+
+
+@lru_cache(64)
+def _keys(present: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the name that each field has, of those that are present; "" for none."""
+    return tuple(next((name for name in names if name in present), "") for names in _FIELDS)
+
+
+def _request(request: str) -> tuple[str, str]:
+    """Return the method and the address of a request line; empty ones of what is none."""
+    words = request.split(" ")
+    if len(words) > 1 and _METHOD.fullmatch(words[0]):
+        return words[0], words[1][:MOST_URI]
+    return "", ""
+
+
+def _said(value: str) -> str:
+    return "" if value == "-" else value
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _number(value: Any) -> float | None:
+    """Return a number that is neither negative nor beyond reason, written as one or as text."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 <= value < 1e15 else None  # noqa: PLR2004  # NaN is not, either
+
+
+def _sum(value: Any) -> float | None:
+    """Return how long the app took: of several tries the sum; 0 where nginx answered itself."""
+    if not isinstance(value, str):
+        return _number(value)
+    if "," not in value and ":" not in value:
+        return _number(value) or 0.0
+    parts = value.replace(":", ",").split(",")
+    return sum(_number(part.strip()) or 0.0 for part in parts)
+
+
+@lru_cache(4096)
+def _vhost(name: str) -> str:
+    """Return a host's name as one that is the same however it was asked for."""
+    name = name.lower()[: MOST_NAME + 6]
+    if not name.startswith("[") and name.count(":") == 1:
+        name = name.partition(":")[0]
+    name = name.rstrip(".")[:MOST_NAME]
+    return "" if name in ("-", "_") else name
+
+
+@lru_cache(256)
+def when(text: str) -> float | None:
+    """Return a time of a log as Unix time; None when it is none."""
+    match = _COMBINED_TIME.fullmatch(text)
+    try:
+        if match:
+            day, month, year, hour, minute, second, sign, hours, minutes = match.groups()
+            offset = timedelta(hours=int(hours), minutes=int(minutes))
+            zone = timezone(-offset if sign == "-" else offset)
+            numbers = (int(year), _MONTHS[month], int(day), int(hour), int(minute), int(second))
+            return datetime(*numbers, tzinfo=zone).timestamp()
+        if text[:1].isdigit() and "-" not in text:
+            return _number(text)
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, KeyError, OverflowError):
+        return None

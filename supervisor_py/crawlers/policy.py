@@ -1,0 +1,46 @@
+"""Whether a request was one that the robots.txt of its vhost disallows."""
+
+from functools import lru_cache
+from pathlib import Path
+
+from ..errors import FatalError, from_os_error
+from . import robots
+from .claims import claim
+from .robots import File, Obeyed
+from .visits import Allows
+
+_SUFFIX = ".txt"
+
+
+def of_directory(directory: Path) -> dict[str, Allows]:
+    """Read VHOST.txt of each vhost; raises FatalError."""
+    try:
+        files = {
+            file.name.removesuffix(_SUFFIX).lower(): robots.parse(file.read_bytes())
+            for file in directory.glob(f"*{_SUFFIX}")
+        }
+    except OSError as error:
+        raise from_os_error(str(directory), error) from error
+    if not files:
+        raise FatalError(f"{directory}: has no VHOST{_SUFFIX}, such as example.org{_SUFFIX}", 1)
+    return {vhost: of_file(file) for vhost, file in files.items()}
+
+
+def of_file(file: File) -> Allows:
+    """Return what tells whether a User-Agent may have an address. Names it doesn't, it is any."""
+
+    @lru_cache(4096)
+    def obeyed(agent: str) -> Obeyed | None:
+        return robots.obeyed(file, claim(agent).name or robots.STAR)
+
+    @lru_cache(65536)
+    def of_group(found: Obeyed, uri: str) -> bool:
+        return found.allows(uri)
+
+    def allows(agent: str, uri: str) -> bool:
+        found = obeyed(agent)
+        if found is None or not uri.startswith("/"):
+            return True
+        return of_group(found, uri)
+
+    return allows
