@@ -19,6 +19,7 @@ from .known import Manners
 
 MOST_BYTES = 500 * 1024  # RFC 9309, 2.5: what a crawler has to read; many read no more
 STAR = "*"
+ITSELF = "/robots.txt"
 _ALLOW, _DISALLOW, _DELAY, _AGENT = "allow", "disallow", "crawl-delay", "user-agent"
 _TOKEN = re.compile(r"[A-Za-z0-9_.!-]+")
 # In a rule these are themselves; anything else is written in % and two digits.
@@ -175,8 +176,8 @@ def explain(file: File, agent: str, path: str) -> Explanation:
     said = manners(agent)
     name = said.name if said else agent
     found = obeyed(file, name)
-    allowed = found is None or path == "/robots.txt" or found.allows(path)
-    rule = None if found is None or path == "/robots.txt" else found.deciding(path)
+    allowed = found is None or path == ITSELF or found.allows(path)
+    rule = None if found is None or path == ITSELF else found.deciding(path)
     delay, delay_reason = _delay_of(found, said)
     sources = [said.source] if said and (said != Manners(said.name, said.source)) else []
     if delay_reason and said and said.delay_source and said.delay_source not in sources:
@@ -190,7 +191,7 @@ def explain(file: File, agent: str, path: str) -> Explanation:
         tuple(_reasons(file, name, said, found, path, rule)),
         delay,
         delay_reason,
-        f"{said.opt_out} of pages that {said.crawled_by} fetches" if said and said.opt_out else "",
+        said.opt_out if said else "",
         tuple(sources),
     )
 
@@ -217,8 +218,8 @@ def _reasons(  # noqa: PLR0913, PLR0917
         return
     if said and said.opt_out:
         yield (
-            f"nobody visits as {name}: the name only says whether pages that {said.crawled_by}"
-            f" fetches are for {said.opt_out}"
+            f"nobody visits as {name}: the name only says whether what {said.crawled_by} fetches"
+            f" may be used for {said.opt_out}"
         )
     looked = list(_names(name, said))
     for missing in looked[: looked.index(found.name) if found else len(looked)]:
@@ -237,7 +238,7 @@ def _reasons(  # noqa: PLR0913, PLR0917
         yield f"so it obeys the group of {found.name} ({lines}), as its operator says"
     if len(found.lines) > 1:
         yield "its groups count as one"
-    if path == "/robots.txt":
+    if path == ITSELF:
         yield f"robots.txt itself is always allowed ({_RFC}, 2.2.2)"
     elif rule is not None:
         yield f"line {rule.line} decides: {rule} (the longest rule that matches wins)"
@@ -247,7 +248,7 @@ def _reasons(  # noqa: PLR0913, PLR0917
 
 def _delay_of(found: Obeyed | None, said: Manners | None) -> tuple[float | None, str]:
     """Return the delay that is asked for, and whether that helps."""
-    if found is None or found.delay is None:
+    if found is None or found.delay is None or (said and said.opt_out):
         return None, ""
     if said is None or said.delay is None:
         return found.delay, "whether it honours that, its operator does not say"

@@ -77,7 +77,7 @@ def test_an_opt_out_is_told_from_a_visit() -> None:
     found = explain(parse(BLOG), "google-extended", "/")
     assert found.agent == "Google-Extended"
     assert not found.allowed
-    assert found.opt_out == "the training of AI models of pages that Googlebot fetches"
+    assert found.opt_out == "the training of AI models"
     assert found.reasons[0].startswith("nobody visits as Google-Extended")
 
 
