@@ -14,7 +14,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: help setup host demo demo-clean test lint unit molecule docs clean
-.PHONY: bench bench-memory bench-density bench-throughput
+.PHONY: bench bench-memory bench-density bench-throughput bench-crawlers
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,10 @@ bench-density: .venv/stamp ## Measure how many apps fit into 1 GB; as root, for 
 bench-throughput: .venv/stamp ## Measure requests per second, beside peers
 	@scripts/host-packages bench-throughput
 	python -m benchmarks.throughput
+
+bench-crawlers: .venv/stamp ## Measure crawler_report's lines per second, beside GoAccess
+	@scripts/host-packages bench-crawlers
+	python -m benchmarks.crawlers
 
 clean: ## Remove .venv and all caches; `make demo-clean` first, for the containers
 	rm -rf .venv .ansible .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info build dist

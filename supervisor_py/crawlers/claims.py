@@ -8,6 +8,7 @@ from crawleruseragents import CRAWLER_USER_AGENTS_DATA
 
 from . import known
 from .known import Crawler
+from .visits import MOST_CLIENTS
 
 BROWSER, NOTHING, CRAWLER, FEED_READER, MONITOR, PROGRAM = (
     "browser", "nothing", "crawler", "feed reader", "monitor", "program",
@@ -16,7 +17,7 @@ _TAGS = {"feed-reader": FEED_READER, "monitoring": MONITOR, "http-library": PROG
 _CHUNK = 25  # patterns at a time: one search tells that none of them is in there
 _MOST_NAME = 40
 # Those that only they have in it who say what they are; browsers have none of them.
-_BOT = re.compile(r"bot\b|crawl|spider|https?://|[\w.-]+@[\w-]+\.", re.IGNORECASE)
+_BOT = re.compile(r"bot\b|crawl|spider|https?://|\w@\w", re.IGNORECASE)
 _FEED = re.compile(r"\bfeed|\brss|\batom\b", re.IGNORECASE)
 _PRODUCT = re.compile(r"[^\s/;()]+")
 
@@ -30,7 +31,8 @@ class Claim:
     crawler: Crawler | None = None
 
 
-@lru_cache(8192)
+# as many as there are clients to look into: each User-Agent costs a thousand patterns
+@lru_cache(MOST_CLIENTS)
 def claim(agent: str) -> Claim:
     """Tell what a User-Agent says of itself."""
     if not agent:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-MOST_AGENT, MOST_URI, MOST_NAME = 512, 2048, 255  # characters: visitors choose them
+MOST_AGENT, MOST_URI, MOST_NAME = 256, 2048, 255  # characters: visitors choose them
 NO_VHOST = "-"
 
 # The first word is the vhost where the log begins with it, as Apache's vhost_combined does.

@@ -33,7 +33,7 @@ def of_file(file: File) -> Allows:
     def obeyed(agent: str) -> Obeyed | None:
         return robots.obeyed(file, claim(agent).name or robots.STAR)
 
-    @lru_cache(65536)
+    @lru_cache(8192)
     def of_group(found: Obeyed, uri: str) -> bool:
         return found.allows(uri)
 

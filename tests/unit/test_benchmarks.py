@@ -1,10 +1,14 @@
 """The pure parts of the benchmarks: a figure is only as good as how it was read."""
 
+import sys
+from pathlib import Path
+
 import pytest
 
-from benchmarks import client, density, memory, throughput
+from benchmarks import client, crawlers, density, memory, throughput
 from benchmarks.density import Fit, Trial
 from benchmarks.mix import DJANGOS, EIGHT, in_one_interpreter
+from supervisor_py.crawlers.lines import reader
 
 WRK = """\
 Running 3s test @ http://127.0.0.1:8000/
@@ -102,3 +106,32 @@ def test_what_fits_is_the_largest_number_that_did() -> None:
     assert fit.most() == 19
     assert fit.fewest_failed() == fit.trials[-1]
     assert fit.per_copy_mb() == pytest.approx(52)
+
+
+def a_counter(counted: int) -> crawlers.Contender:
+    program = f"import sys; open(sys.argv[1], 'w').write('{{\"lines\": {counted}}}')"
+
+    def command(_log: Path, out: Path) -> list[str]:
+        return [sys.executable, "-c", program, str(out)]
+
+    return crawlers.Contender("a counter", Path("log"), command, lambda found: found["lines"])
+
+
+def test_who_does_not_count_every_line_is_not_compared(tmp_path: Path) -> None:
+    assert crawlers.run(a_counter(7), 7, tmp_path).peak_mb > 1
+    with pytest.raises(crawlers.WrongCountError, match="counted 6 of 7 lines"):
+        crawlers.run(a_counter(6), 7, tmp_path)
+
+
+def test_a_log_is_the_same_in_both_kinds(tmp_path: Path) -> None:
+    combined, as_json = tmp_path / "a", tmp_path / "b"
+    crawlers.generate(200, combined, as_json)
+    read = reader()
+    hits = [[read(line) for line in log.open()] for log in (combined, as_json)]
+    assert len(hits[0]) == 200
+    for one, other in zip(*hits, strict=True):
+        assert one is not None
+        assert other is not None
+        assert one._replace(vhost="", app_seconds=0, time=int(one.time)) == other._replace(
+            vhost="", app_seconds=0, time=int(other.time)
+        )
