@@ -1,12 +1,15 @@
 """Continuous load on one address, with the fate of every single request.
 
 Several kinds at once, because a restart can fail each in its own way: a connection for each
-request, connections that are kept, requests that are under way for seconds, and rare ones, between
-which an app may fall asleep. A request that ends in
-anything but a whole response of status 200 is a failure; nothing is retried. A kept connection that
-the server has closed between two requests is opened anew, as every HTTP client does (RFC 9112
-section 9.5), and counted. While the front end itself is reloaded, that may cross a request: then it
-is asked again, as browsers do (section 9.3.1), and counted alike; the pools get no such grace.
+request, connections that are kept, requests whose answer or whose body is under way for seconds,
+and rare ones, between which an app may fall asleep. A request that ends in anything but a whole
+response of status 200, within TIMEOUT_SECONDS, is a failure, also where the load is stopped
+meanwhile; nothing is retried. A kept connection that the server has closed between two requests is
+opened anew, as every HTTP client does (RFC 9112 section 9.5), and counted. While the front end
+itself is reloaded, that may cross a request: then it is asked again, as browsers do (section
+9.3.1), and counted alike; the pools get no such grace.
+
+No load generator that we know tells all this, see docs/harness.md.
 
 As a program it loads a unix socket of the machine that it runs on, until its stdin is closed:
 
@@ -32,13 +35,17 @@ from pathlib import Path
 TIMEOUT_SECONDS = 30.0
 PAUSE_SECONDS = 0.02  # between two requests of one client: load, not a flood
 RARE_SECONDS = 6.0  # the same of a rare one
+UPLOAD_PARTS = 20
+UPLOAD_PART = b"kechi upload" * 1024
+UPLOAD_PAUSE_SECONDS = 0.1  # between two parts of the body
+GRACE_SECONDS = 1.0  # for a client to note that its time is over
 
 
 @dataclass(frozen=True)
 class Target:
     """One URL by its Host, and the kind of client that asks for it again and again."""
 
-    kind: str  # "new", "keep-alive", "slow" or "rare"
+    kind: str  # "new", "keep-alive", "slow", "upload" or "rare"
     host: str
     path: str = "/"
 
@@ -55,11 +62,17 @@ class Outcome:
     reopened: bool  # the server had closed the kept connection before
 
 
+def _epoch() -> float:
+    """The time of day at which this machine's monotonic clock was zero."""
+    return time.time() - time.monotonic()
+
+
 @dataclass
 class Report:
     """Every request of a run."""
 
     outcomes: list[Outcome] = field(default_factory=list)
+    epoch: float = field(default_factory=_epoch)  # `started` counts from this time of day
 
     def of(self, kind: str) -> list[Outcome]:
         """The outcomes of one kind of client."""
@@ -91,21 +104,32 @@ class Report:
         return "\n".join(lines)
 
 
+def _upload() -> Iterator[bytes]:
+    """A body that is under way for seconds."""
+    for _ in range(UPLOAD_PARTS):
+        yield UPLOAD_PART
+        time.sleep(UPLOAD_PAUSE_SECONDS)
+
+
 class _UnixConnection(http.client.HTTPConnection):
     """HTTP over a unix socket at a path."""
+
+    timeout: float
 
     def connect(self) -> None:
         """Connect; raises OSError."""
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(TIMEOUT_SECONDS)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(self.host)
 
 
 class TlsConnection(http.client.HTTPConnection):
     """HTTPS to an address, asking for the certificate of a name."""
 
-    def __init__(self, address: str, name: str, context: ssl.SSLContext) -> None:
-        super().__init__(address, timeout=TIMEOUT_SECONDS)
+    def __init__(
+        self, address: str, name: str, context: ssl.SSLContext, timeout: float = TIMEOUT_SECONDS
+    ) -> None:
+        super().__init__(address, timeout=timeout)
         self._name = name
         self._context = context
 
@@ -126,25 +150,51 @@ class Client:
         *,
         front_end_reloads: bool,
         tls: ssl.SSLContext | None,
+        timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> None:
         self._tls = tls
         self._address = address
         self._target = target
         self._outcomes = outcomes
         self._front_end_reloads = front_end_reloads
+        self._timeout = timeout_seconds
         self._connection: http.client.HTTPConnection | None = None
+        self._asking_since: float | None = None
+        self._given_up = False
+        self._noting = threading.Lock()
 
     def run(self, stopped_within: Callable[[float], bool]) -> None:
         """Ask, note the outcome, pause."""
         pause = RARE_SECONDS if self._target.kind == "rare" else PAUSE_SECONDS
         while True:
-            self._outcomes.append(self._ask())
+            self._asking_since = time.monotonic()
+            outcome = self._ask(self._asking_since)
+            with self._noting:
+                self._asking_since = None
+                if self._given_up:
+                    return
+                self._outcomes.append(outcome)
             if stopped_within(pause):
                 break
         self._close()
 
-    def _ask(self) -> Outcome:
-        started = time.monotonic()
+    def end(self, thread: threading.Thread) -> None:
+        """Wait for the thread that runs this; a request that is not over in time has failed."""
+        since = self._asking_since
+        left = 0.0 if since is None else since + self._timeout - time.monotonic()
+        thread.join(max(left, 0.0) + GRACE_SECONDS)
+        with self._noting:
+            if self._asking_since is None:
+                return
+            self._given_up = True
+            self._outcomes.append(self._too_late(self._asking_since))
+
+    def _too_late(self, started: float, generation: str = "", reopened: bool = False) -> Outcome:
+        seconds = time.monotonic() - started
+        error = f"TimeoutError: not whole after {self._timeout:g} s"
+        return Outcome(self._target, started, seconds, error, generation, reopened)
+
+    def _ask(self, started: float) -> Outcome:
         error = generation = ""
         reopened = self._closed_meanwhile()
         if reopened:
@@ -162,9 +212,10 @@ class Client:
         except (OSError, http.client.HTTPException) as failure:
             error = f"{type(failure).__name__}: {failure}"
             self._close()
-        return Outcome(
-            self._target, started, time.monotonic() - started, error, generation, reopened
-        )
+        seconds = time.monotonic() - started
+        if not error and seconds > self._timeout:  # a socket's time-out is for each part alone
+            return self._too_late(started, generation, reopened)
+        return Outcome(self._target, started, seconds, error, generation, reopened)
 
     def _closed_meanwhile(self) -> bool:
         """Whether the server has ended a connection on which nothing was asked."""
@@ -177,24 +228,32 @@ class Client:
         if self._connection is None:
             self._connection = self._connect()
         headers = {"Host": self._target.host}
-        if self._target.kind in ("new", "rare"):
+        if self._target.kind in ("new", "rare", "upload"):
             headers["Connection"] = "close"
-        self._connection.request("GET", self._target.path, headers=headers)
+        if self._target.kind == "upload":
+            headers["Content-Length"] = str(UPLOAD_PARTS * len(UPLOAD_PART))
+            self._connection.request("POST", self._target.path, _upload(), headers)
+        else:
+            self._connection.request("GET", self._target.path, headers=headers)
         response = self._connection.getresponse()
         body = response.read()  # raises IncompleteRead when it is cut short
         if response.status != http.HTTPStatus.OK:
             raise http.client.HTTPException(f"status {response.status}: {body[:200]!r}")
         if self._target.kind == "slow" and not body.endswith(b"done\n"):
             raise http.client.HTTPException(f"cut short: {body[-200:]!r}")
+        if self._target.kind == "upload":
+            received = response.headers["X-Received"]
+            if received != str(UPLOAD_PARTS * len(UPLOAD_PART)):
+                raise http.client.HTTPException(f"received {received} bytes of the upload")
         if response.will_close:
             self._close()
         return response.headers["X-Generation"] or "0"
 
     def _connect(self) -> http.client.HTTPConnection:
         if self._tls:
-            return TlsConnection(self._address, self._target.host, self._tls)
+            return TlsConnection(self._address, self._target.host, self._tls, self._timeout)
         kind = _UnixConnection if "/" in self._address else http.client.HTTPConnection
-        return kind(self._address, timeout=TIMEOUT_SECONDS)
+        return kind(self._address, timeout=self._timeout)
 
     def _close(self) -> None:
         if self._connection is not None:
@@ -209,6 +268,7 @@ def load(
     *,
     front_end_reloads: bool = False,
     tls: ssl.SSLContext | None = None,
+    timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> Iterator[Report]:
     """Load `address` (HOST:PORT, or a path) while the block runs, one client for each target.
 
@@ -218,18 +278,27 @@ def load(
     report = Report()
     stop = threading.Event()
     clients = [
-        Client(address, target, report.outcomes, front_end_reloads=front_end_reloads, tls=tls)
+        Client(
+            address,
+            target,
+            report.outcomes,
+            front_end_reloads=front_end_reloads,
+            tls=tls,
+            timeout_seconds=timeout_seconds,
+        )
         for target in targets
     ]
-    threads = [threading.Thread(target=client.run, args=[stop.wait]) for client in clients]
+    threads = [
+        threading.Thread(target=client.run, args=[stop.wait], daemon=True) for client in clients
+    ]
     for thread in threads:
         thread.start()
     try:
         yield report
     finally:
         stop.set()
-        for thread in threads:
-            thread.join()
+        for client, thread in zip(clients, threads, strict=True):
+            client.end(thread)
 
 
 def main() -> None:
@@ -237,7 +306,7 @@ def main() -> None:
     address, targets = sys.argv[1], [Target(*words) for words in json.loads(sys.argv[2])]
     with load(address, targets) as report:
         sys.stdin.read()
-    print(json.dumps([asdict(outcome) for outcome in report.outcomes]))
+    print(json.dumps(asdict(report)))
 
 
 @contextmanager
@@ -255,8 +324,14 @@ def load_within(machine: list[str], path: str, targets: list[Target]) -> Iterato
         try:
             yield report
         finally:
-            printed, _ = process.communicate(timeout=2 * TIMEOUT_SECONDS)
-    for found in json.loads(printed):
+            try:
+                printed, _ = process.communicate(timeout=2 * TIMEOUT_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+    told = json.loads(printed)
+    report.epoch = told["epoch"]
+    for found in told["outcomes"]:
         report.outcomes.append(Outcome(**{**found, "target": Target(**found["target"])}))
 
 

@@ -1,6 +1,7 @@
 """Says what has reached it of a request, and fails, waits or writes much when it is asked to."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -16,7 +17,12 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     said = {key: value for key, value in environ.items() if isinstance(value, str)}
     said["body"] = str(len(environ["wsgi.input"].read()))
     said["more"] = "x" * int(query.get("bytes", "0"))
-    start_response(query.get("status", "200 OK"), [("Content-Type", "application/json")])
+    headers = [
+        ("Content-Type", "application/json"),
+        ("X-Generation", os.environ.get("SERVER_STARTER_GENERATION", "none")),
+        ("X-Received", said["body"]),
+    ]
+    start_response(query.get("status", "200 OK"), headers)
     return _slowly(json.dumps(said).encode(), float(query.get("seconds", "0")))
 
 

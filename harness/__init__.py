@@ -1,0 +1,1 @@
+"""What a run under load has shown: its raw results, its pictures, its pages; no test framework."""

@@ -1,0 +1,357 @@
+"""The raw results of a run, what follows from them, and their file: JSON lines.
+
+The first line of a file is the run; each other one is a request, an event or a sample, under a key
+of that name. Times of day are in seconds since 1970, memory is in kB.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+SILENT_SECONDS = 2.0  # of a client that asks all the time
+RARE_SILENT_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Client:
+    """Who asks again and again: through `via`, one address, in one way."""
+
+    via: str  # "nginx", or the path of a socket
+    kind: str
+    host: str
+    path: str = "/"
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.host}{self.path} through {self.via}"
+
+
+@dataclass(frozen=True)
+class Request:
+    """The fate of one request; `error` is empty where it was answered whole."""
+
+    client: Client
+    started: float
+    seconds: float
+    error: str = ""
+    generation: str = ""
+
+    @property
+    def ended(self) -> float:
+        """The time of day."""
+        return self.started + self.seconds
+
+
+@dataclass(frozen=True)
+class Event:
+    """What was done to the machine meanwhile."""
+
+    at: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Memory:
+    """All processes of one generation of a pool."""
+
+    number: int
+    phase: str
+    processes: int
+    pss_kb: int
+    private_kb: int
+
+    @property
+    def shared_kb(self) -> int:
+        """Its part of what it shares with others."""
+        return self.pss_kb - self.private_kb
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A pool at one time; without generations where its super-daemon did not tell, by `error`."""
+
+    at: float
+    pool: str
+    generations: tuple[Memory, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Silence:
+    """A time in which a client, whatever the reason, had no request under way."""
+
+    client: Client
+    began: float
+    ended: float
+
+    @property
+    def seconds(self) -> float:
+        """How long it was."""
+        return self.ended - self.began
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The requests of one kind of client."""
+
+    name: str
+    requests: int
+    failures: int
+    median: float
+    percentile_99: float
+    slowest: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """One test under load."""
+
+    name: str
+    title: str
+    machine: dict[str, str]
+    began: float
+    ended: float
+    clients: tuple[Client, ...]
+    pools: tuple[str, ...] = ()  # whose memory is watched
+    failure: str = ""  # what the test itself found
+    requests: tuple[Request, ...] = field(default=(), repr=False)
+    events: tuple[Event, ...] = field(default=(), repr=False)
+    samples: tuple[Sample, ...] = field(default=(), repr=False)
+
+    @cached_property
+    def failures(self) -> tuple[Request, ...]:
+        """The requests that were not answered as they should be."""
+        return tuple(request for request in self.requests if request.error)
+
+    @cached_property
+    def problems(self) -> tuple[str, ...]:
+        """Why this run is no success; empty for one that is."""
+        asked = {request.client for request in self.requests}
+        found = [self.failure] if self.failure else []
+        if not self.requests:
+            found.append("not one request was made, so nothing is proven")
+        else:
+            found += [f"never asked: {client}" for client in self.clients if client not in asked]
+        found += [
+            f"the memory of {pool} was never seen"
+            for pool in self.pools
+            if pool not in self.generations
+        ]
+        if self.failures:
+            found.append(f"{len(self.failures)} of {len(self.requests)} requests failed")
+        return tuple(found)
+
+    @property
+    def passed(self) -> bool:
+        """Whether all that it is for has been shown."""
+        return not self.problems
+
+    @cached_property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Numbers for each kind of client, in their order."""
+        names = dict.fromkeys(client.kind for client in self.clients)
+        return tuple(_kind(name, found) for name in names if (found := self._of(name)))
+
+    @cached_property
+    def silences(self) -> tuple[Silence, ...]:
+        """Where a client asked nothing for long: holes in what the run can prove."""
+        return tuple(silence for client in self.clients for silence in self._silences(client))
+
+    @cached_property
+    def generations(self) -> dict[str, tuple[int, ...]]:
+        """The generations that were seen of each pool."""
+        seen: dict[str, set[int]] = {}
+        for sample in self.samples:
+            if sample.generations:
+                numbers = seen.setdefault(sample.pool, set())
+                numbers.update(one.number for one in sample.generations)
+        return {pool: tuple(sorted(numbers)) for pool, numbers in seen.items()}
+
+    def slowest(self, count: int) -> list[Request]:
+        """The slowest requests of those clients whose requests are not slow on purpose."""
+        quick = [request for request in self.requests if is_quick(request.client)]
+        return sorted(quick, key=lambda request: request.seconds, reverse=True)[:count]
+
+    def _of(self, kind: str) -> list[Request]:
+        return [request for request in self.requests if request.client.kind == kind]
+
+    def _silences(self, client: Client) -> Iterator[Silence]:
+        longest = RARE_SILENT_SECONDS if client.kind == "rare" else SILENT_SECONDS
+        own = sorted(
+            (request.started, request.ended)
+            for request in self.requests
+            if request.client == client
+        )
+        borders = [(self.began, self.began), *own, (self.ended, self.ended)]
+        for (_, before), (after, _) in pairwise(borders):
+            if after - before > longest:
+                yield Silence(client, before, after)
+
+
+@dataclass(frozen=True)
+class Life:
+    """What was seen of one generation."""
+
+    pool: str
+    number: int
+    first: float
+    last: float
+    processes: int
+    pss_kb: int  # the most of it
+    private_kb: int
+
+
+def lives(run: Run) -> list[Life]:
+    """What was seen of each generation, pool by pool."""
+    seen: dict[tuple[str, int], list[tuple[float, Memory]]] = {}
+    for sample in run.samples:
+        for one in sample.generations:
+            seen.setdefault((sample.pool, one.number), []).append((sample.at, one))
+    return [
+        Life(
+            pool,
+            number,
+            first=found[0][0],
+            last=found[-1][0],
+            processes=max(one.processes for _, one in found),
+            pss_kb=max(one.pss_kb for _, one in found),
+            private_kb=max(one.private_kb for _, one in found),
+        )
+        for (pool, number), found in sorted(seen.items())
+    ]
+
+
+def is_quick(client: Client) -> bool:
+    """Whether how long a request takes says something about the server."""
+    return client.kind not in ("slow", "upload")
+
+
+def _kind(name: str, requests: list[Request]) -> Kind:
+    seconds = sorted(request.seconds for request in requests)
+    return Kind(
+        name,
+        requests=len(requests),
+        failures=sum(1 for request in requests if request.error),
+        median=statistics.median(seconds),
+        percentile_99=seconds[min(len(seconds) - 1, len(seconds) * 99 // 100)],
+        slowest=seconds[-1],
+    )
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the index says of a run."""
+
+    name: str
+    title: str
+    machine: str
+    began: float
+    seconds: float
+    problems: tuple[str, ...]
+    requests: int
+    failures: int
+    slowest: float
+    restarts: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether all that the run is for has been shown."""
+        return not self.problems
+
+
+@dataclass(frozen=True)
+class Suite:
+    """All tests of a scenario, also those without a load; an outcome as pytest calls it."""
+
+    scenario: str
+    ended: float
+    outcomes: dict[str, str]
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether something was tested, and none of it failed."""
+        return bool(self.count("passed")) and not self.failed
+
+    @property
+    def failed(self) -> list[str]:
+        """The tests that did."""
+        return sorted(name for name, outcome in self.outcomes.items() if outcome == "failed")
+
+    def count(self, outcome: str) -> int:
+        """How many tests ended so."""
+        return list(self.outcomes.values()).count(outcome)
+
+
+def summary(run: Run) -> Summary:
+    """Count a run."""
+    slowest = run.slowest(1)
+    return Summary(
+        name=run.name,
+        title=run.title,
+        machine=run.machine.get("distribution", ""),
+        began=run.began,
+        seconds=run.ended - run.began,
+        problems=run.problems,
+        requests=len(run.requests),
+        failures=len(run.failures),
+        slowest=slowest[0].seconds if slowest else 0.0,
+        restarts=len(run.events),
+    )
+
+
+def lines(run: Run) -> Iterator[str]:
+    """Spell the lines of a run's file."""
+    head: dict[str, Any] = {
+        key: value
+        for key, value in vars(run).items()
+        if key in ("name", "title", "machine", "began", "ended", "pools", "failure")
+    }
+    head["clients"] = [asdict(client) for client in run.clients]
+    yield json.dumps({"run": head, "summary": asdict(summary(run))})
+    numbers = {client: number for number, client in enumerate(run.clients)}
+    for request in sorted(run.requests, key=lambda one: one.started):
+        yield json.dumps({"request": {**vars(request), "client": numbers[request.client]}})
+    for event in run.events:
+        yield json.dumps({"event": asdict(event)})
+    for sample in run.samples:
+        yield json.dumps({"sample": asdict(sample)})
+
+
+def read(written: Iterable[str]) -> Run:
+    """Read a run's file."""
+    found: dict[str, list[Any]] = {"run": [], "request": [], "event": [], "sample": []}
+    for line in written:
+        for key, value in json.loads(line).items():
+            found.setdefault(key, []).append(value)
+    (head,) = found["run"]
+    clients = tuple(Client(**client) for client in head.pop("clients"))
+    return Run(
+        **{**head, "pools": tuple(head["pools"])},
+        clients=clients,
+        requests=tuple(
+            Request(**{**request, "client": clients[request["client"]]})
+            for request in found["request"]
+        ),
+        events=tuple(Event(**event) for event in found["event"]),
+        samples=tuple(read_sample(sample) for sample in found["sample"]),
+    )
+
+
+def read_sample(told: dict[str, Any]) -> Sample:
+    """Read a sample, from the file or from the machine that made it."""
+    generations = tuple(Memory(**one) for one in told.get("generations", ()))
+    return Sample(told["at"], told["pool"], generations, told.get("error", ""))
+
+
+def read_summary(file: Path) -> Summary:
+    """Read what the index needs of a run's file: its first line."""
+    with file.open(encoding="utf-8") as opened:
+        told = json.loads(opened.readline())["summary"]
+    return Summary(**{**told, "problems": tuple(told["problems"])})

@@ -1,0 +1,55 @@
+"""The directory of reports: one of its own for each run, and the index over all of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+from . import pages
+from .results import Run, Suite, lines, read, read_summary
+
+RESULTS = "results.jsonl"
+PAGE = "index.html"
+SUITE = ".suite.json"  # how the file of a scenario's tests ends
+
+
+def write(reports: Path, run: Run) -> Path:
+    """Write a run's results and page, and the index anew; returns the page."""
+    directory = reports / run.name
+    directory.mkdir(parents=True, exist_ok=True)
+    _replace(directory / RESULTS, "".join(f"{line}\n" for line in lines(run)))
+    _replace(directory / PAGE, pages.report(run))
+    write_index(reports)
+    return directory / PAGE
+
+
+def write_suite(reports: Path, suite: Suite) -> None:
+    """Note how a scenario's tests have ended, and write the index anew."""
+    reports.mkdir(parents=True, exist_ok=True)
+    _replace(reports / f"{suite.scenario}{SUITE}", json.dumps(asdict(suite)))
+    write_index(reports)
+
+
+def write_index(reports: Path) -> None:
+    """Write the index over what is there."""
+    runs = [read_summary(file) for file in reports.glob(f"*/{RESULTS}")]
+    suites = [
+        Suite(**json.loads(file.read_text(encoding="utf-8")))
+        for file in sorted(reports.glob(f"*{SUITE}"))
+    ]
+    _replace(reports / PAGE, pages.index(runs, suites))
+
+
+def load(file: Path) -> Run:
+    """Read a run's results."""
+    with file.open(encoding="utf-8") as opened:
+        return read(opened)
+
+
+def _replace(file: Path, text: str) -> None:
+    """Write a file at once: scenarios may run at the same time."""
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(file)

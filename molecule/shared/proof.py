@@ -1,0 +1,166 @@
+"""A machine under load from all sides, watched: what was asked, done and seen becomes a report."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import harness.sampler
+from harness import store
+from harness.results import Client, Event, Request, Run, Sample, read_sample
+from shared.load import Report, Target, load, load_within
+from shared.vps import Vps
+
+NGINX = "nginx"
+SAMPLE_SECONDS = 1.0
+SAMPLER_SECONDS = 30.0  # for the last sample
+# what a report says of the machine: a name and a value in each line
+FACTS = """
+. /etc/os-release; echo "distribution: $PRETTY_NAME"
+echo "kernel: $(uname -srm)"
+echo "processors: $(nproc)"
+awk '/^MemTotal/ {printf "memory of the machine: %d MB\\n", $2 / 1024}' /proc/meminfo
+echo "cgroups: $(test -e /sys/fs/cgroup/cgroup.controllers && echo v2 || echo v1)"
+echo "systemd: $(systemctl --version | head -n 1)"
+echo "Python: $(python3 -c 'import platform; print(platform.python_version())')"
+echo "nginx: $(nginx -v 2>&1 | sed 's,.*/,,')"
+echo "super-daemon: $(start_server --version)"
+for gunicorn in /srv/kechi/*/venv/bin/gunicorn; do "$gunicorn" --version; done 2>/dev/null |
+    sed -n '1s/.*version /gunicorn: /p'
+node --version 2>/dev/null | sed 's/^v/Node.js: /'
+"""
+
+
+class Watch:
+    """A load that goes on: notes what is done meanwhile, and has all reports when it is over."""
+
+    def __init__(self) -> None:
+        self.began = time.time()
+        self.events: list[Event] = []
+        self.samples: list[Sample] = []
+        self.reports: dict[str, Report] = {}
+
+    def event(self, label: str) -> None:
+        """Mark this moment."""
+        self.events.append(Event(time.time(), label))
+
+
+class Proof:
+    """One test's load and report; `name` is that of the report's directory."""
+
+    def __init__(self, name: str, title: str, reports: Path) -> None:
+        self._name = name
+        self._title = title
+        self._reports = reports
+        self._run: Run | None = None
+
+    @contextmanager
+    def load(
+        self,
+        vps: Vps,
+        targets: Sequence[Target],
+        *,
+        sockets: Mapping[str, Sequence[Target]] | None = None,
+        pools: Sequence[str] = (),
+        front_end_reloads: bool = False,
+    ) -> Iterator[Watch]:
+        """Load nginx, and `sockets` of the machine directly, while the block runs; watch `pools`.
+
+        Raises AssertionError at the end of a block that raises nothing, where a request failed, or
+        a client had none.
+        """
+        watch = Watch()
+        direct = sockets or {}
+        clients = [Client(NGINX, one.kind, one.host, one.path) for one in targets]
+        for path, asked in direct.items():
+            clients += [Client(path, one.kind, one.host, one.path) for one in asked]
+        machine = facts(vps)
+        watch.began = time.time()
+        try:
+            with ExitStack() as stack:
+                stack.enter_context(_sampled(vps, pools, watch.samples))
+                watch.reports[NGINX] = stack.enter_context(
+                    load(vps.address, list(targets), front_end_reloads=front_end_reloads)
+                )
+                for path, asked in direct.items():
+                    watch.reports[path] = stack.enter_context(
+                        load_within(vps.within, path, list(asked))
+                    )
+                yield watch
+        finally:
+            self._run = Run(
+                name=self._name,
+                title=self._title,
+                machine=machine,
+                began=watch.began,
+                ended=time.time(),
+                clients=tuple(clients),
+                pools=tuple(pools),
+                requests=tuple(_requests(watch.reports)),
+                events=tuple(watch.events),
+                samples=tuple(watch.samples),
+            )
+        for through, report in watch.reports.items():
+            print(f"{through}\n{report}")
+        assert self._run.passed, "\n".join([*self._run.problems, *map(str, watch.reports.values())])
+
+    def write(self, failure: str) -> Path:
+        """Write the report of a test that has ended, with what it has found where it failed.
+
+        Raises AssertionError where the test has loaded nothing.
+        """
+        assert self._run is not None, f"{self._name} asks for a proof and loads nothing"
+        told = failure.startswith(tuple(self._run.problems) or "\0")
+        return store.write(self._reports, replace(self._run, failure="" if told else failure))
+
+
+def facts(vps: Vps) -> dict[str, str]:
+    """What the machine is, and runs."""
+    told = str(vps.host.check_output(FACTS)).splitlines()
+    found = dict(line.split(": ", 1) for line in told if ": " in line)
+    version = subprocess.run(
+        [vps.within[0], "--version"], capture_output=True, text=True, check=True
+    )
+    return {"name": str(vps.host.backend.name), **found, "engine": version.stdout.strip()}
+
+
+@contextmanager
+def _sampled(vps: Vps, pools: Sequence[str], samples: list[Sample]) -> Iterator[None]:
+    """Sample the pools' memory, in the machine, while the block runs."""
+    if not pools:
+        yield
+        return
+    program = Path(harness.sampler.__file__).read_text(encoding="utf-8")
+    command = [*vps.within, "python3", "-c", program, str(SAMPLE_SECONDS), *pools]
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as printed,  # a pipe would be full some day
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=printed, text=True) as process,
+    ):
+        try:
+            yield
+        finally:
+            try:
+                process.communicate(timeout=SAMPLER_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+            printed.seek(0)
+            samples += [read_sample(json.loads(line)) for line in printed]
+
+
+def _requests(reports: Mapping[str, Report]) -> Iterator[Request]:
+    for through, report in reports.items():
+        for one in report.outcomes:
+            yield Request(
+                Client(through, one.target.kind, one.target.host, one.target.path),
+                report.epoch + one.started,
+                one.seconds,
+                one.error,
+                one.generation,
+            )

@@ -1,0 +1,132 @@
+"""The pages: whole in themselves, and nothing in them is anything but text."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from harness import pages, store
+from harness.results import Client, Event, Request, Run, Sample, Suite, summary
+
+from . import runs
+
+HOSTILE = "<script>alert(1)</script>&\"'$\\frac{$_x"
+
+
+class Elements(HTMLParser):
+    """Every element of a page, with its attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def hostile() -> Run:
+    client = Client(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
+    return replace(
+        runs.run(),
+        title=HOSTILE,
+        name=HOSTILE,
+        machine={HOSTILE: HOSTILE},
+        failure=HOSTILE,
+        clients=(client,),
+        requests=(Request(client, runs.BEGAN, 1.0, HOSTILE, HOSTILE),),
+        events=(Event(runs.BEGAN + 1, HOSTILE),),
+        samples=tuple(Sample(one.at, HOSTILE, one.generations) for one in runs.run().samples),
+    )
+
+
+@pytest.mark.parametrize("page", [pages.report(hostile()), pages.index([summary(hostile())])])
+def test_hostile_text_is_only_text(page: str) -> None:
+    elements = Elements(page)
+    assert "script" not in {tag for tag, _ in elements.found}
+    assert "<script" not in page
+    assert HOSTILE in elements.text
+
+
+def test_hostile_names_of_tests_are_only_text() -> None:
+    page = pages.index([], [Suite(HOSTILE, 0.0, {HOSTILE: "failed"}, 1.0)])
+    assert "<script" not in page
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pages.report(runs.run()),
+        pages.index([summary(runs.run())], [Suite("tls", 0.0, {"a": "passed"}, 1.0)]),
+    ],
+)
+def test_a_page_needs_nothing_else(page: str) -> None:
+    """Neither a script nor any other file: what is linked to is for people to follow."""
+    for tag, attributes in Elements(page).found:
+        assert tag not in ("script", "link", "iframe", "object", "embed")
+        for name in ("src", "href", "xlink:href"):
+            value = attributes.get(name) or "#"
+            assert tag == "a" or value.startswith(("#", "data:image/")), (tag, value)
+    assert not re.search(r"url\((?!#)|@import", page)
+    assert "prefers-color-scheme: dark" in page
+    assert 'name="viewport"' in page
+
+
+def test_a_failed_request_is_told_with_its_reason_and_drawn() -> None:
+    good, bad = pages.report(runs.run()), pages.report(runs.failed())
+    assert "ConnectionResetError: reset by peer" in bad
+    assert "1 of 585 requests failed" in bad
+    assert "failed (1)" in bad  # the picture's legend
+    assert "Failed:" not in good
+    assert "failed (1)" not in good
+
+
+def test_a_hole_is_told_and_drawn() -> None:
+    run = runs.run()
+    late = tuple(
+        one for one in run.requests if one.client.kind != "new" or one.started > run.began + 9
+    )
+    page = pages.report(replace(run, requests=late))
+    assert "Holes" in page
+    assert "nothing asked" in page
+    assert "Holes" not in pages.report(run)
+
+
+def test_a_run_without_requests_has_a_page_that_says_so() -> None:
+    page = pages.report(replace(runs.run(), requests=(), samples=(), events=()))
+    assert "Failed: not one request was made, so nothing is proven" in page
+    assert "Passed" not in page
+
+
+def test_the_index_leads_with_what_failed() -> None:
+    page = pages.index([summary(runs.run()), summary(replace(runs.failed(), title="it failed"))])
+    assert "Not all of it passed" in page
+    assert page.index("it failed") < page.index(runs.run().title)
+
+
+def test_an_empty_index_is_no_success() -> None:
+    assert "Nothing yet" in pages.index([])
+
+
+def test_the_index_is_over_all_that_is_there(tmp_path: Path) -> None:
+    store.write(tmp_path, runs.run())
+    store.write(tmp_path, replace(runs.failed(), name="other"))
+    store.write_suite(tmp_path, Suite("tls", 0.0, {"test_a": "passed"}, 1.0))
+    page = (tmp_path / store.PAGE).read_text(encoding="utf-8")
+    for text in (runs.run().name, "other", "tls"):
+        assert text in page
+    again = store.load(tmp_path / "other" / store.RESULTS)
+    assert pages.report(again) == (tmp_path / "other" / store.PAGE).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(0.0042, "4 ms"), (2.314, "2.31 s"), (185, "3 min 5 s")]
+)
+def test_durations_are_told_as_people_read_them(seconds: float, told: str) -> None:
+    assert pages.duration(seconds) == told

@@ -1,0 +1,102 @@
+"""What a run has proven, and that its file keeps all of it."""
+
+from dataclasses import replace
+
+import pytest
+
+from harness import results
+from harness.results import Client, Request
+
+from . import runs
+
+
+def test_a_run_in_which_nothing_failed_has_passed() -> None:
+    assert runs.run().problems == ()
+    assert runs.run().passed
+
+
+def test_a_run_without_requests_is_no_success() -> None:
+    empty = replace(runs.run(), requests=())
+    assert not empty.passed
+    assert empty.problems == ("not one request was made, so nothing is proven",)
+
+
+def test_a_client_that_never_asked_is_a_problem() -> None:
+    upload = runs.CLIENTS[3]
+    others = tuple(one for one in runs.run().requests if one.client != upload)
+    (problem,) = replace(runs.run(), requests=others).problems
+    assert problem == "never asked: upload b.example/ through /run/kechi/main.sock"
+
+
+def test_memory_that_was_never_seen_is_a_problem() -> None:
+    run = runs.run()
+    (problem,) = replace(run, samples=(results.Sample(1.0, "main", error="gone"),)).problems
+    assert problem == "the memory of main was never seen"
+
+
+def test_one_failed_request_fails_the_run() -> None:
+    assert runs.failed().problems == ("1 of 585 requests failed",)
+
+
+def test_what_the_test_itself_found_fails_the_run() -> None:
+    assert replace(runs.run(), failure="generation 7 of 8").problems == ("generation 7 of 8",)
+
+
+@pytest.mark.parametrize(("kind", "shown"), [("new", True), ("rare", False)])
+def test_a_hole_in_what_a_client_asked_is_shown(kind: str, shown: bool) -> None:
+    client = Client("nginx", kind, "a.example")
+    asked = tuple(Request(client, at, 0.1) for at in (0.0, 1.0, 2.0, 6.0, 7.0))
+    run = replace(runs.run(), began=0.0, ended=8.0, clients=(client,), requests=asked)
+    holes = [(one.began, one.ended) for one in run.silences]
+    assert holes == ([(2.1, 6.0)] if shown else [])
+
+
+def test_a_hung_request_is_a_failure_and_no_hole() -> None:
+    client = Client("nginx", "new", "a.example")
+    hung = Request(client, 0.0, 30.0, "TimeoutError: timed out")
+    run = replace(runs.run(), began=0.0, ended=30.0, clients=(client,), requests=(hung,))
+    assert run.silences == ()
+    assert run.failures == (hung,)
+
+
+def test_a_client_that_begins_late_or_ends_early_has_holes() -> None:
+    client = Client("nginx", "new", "a.example")
+    run = replace(
+        runs.run(), began=0.0, ended=9.0, clients=(client,), requests=(Request(client, 4.0, 0.5),)
+    )
+    assert [one.seconds for one in run.silences] == [4.0, 4.5]
+
+
+def test_what_is_slow_on_purpose_is_not_among_the_slowest() -> None:
+    kinds = {one.client.kind for one in runs.run().slowest(1000)}
+    assert kinds == {"new", "keep-alive"}
+    slowest = runs.run().slowest(2)
+    assert slowest[0].seconds >= slowest[1].seconds
+
+
+def test_generations_are_told_pool_by_pool() -> None:
+    assert runs.run().generations == {"main": (1, 2, 3)}
+    first, *_ = results.lives(runs.run())
+    assert (first.pool, first.number, first.pss_kb, first.last - first.first) == (
+        "main",
+        1,
+        81_000,
+        12,
+    )
+
+
+def test_a_runs_file_keeps_all_of_it() -> None:
+    run = replace(runs.failed("line one\nline two"), failure="too slow")
+    read = results.read(results.lines(run))
+    assert set(read.requests) == set(run.requests)
+    assert replace(read, requests=()) == replace(run, requests=())
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "passed"),
+    [({}, False), ({"a": "skipped"}, False), ({"a": "passed"}, True), ({"a": "failed"}, False)],
+)
+def test_a_scenario_passes_where_something_did_and_nothing_failed(
+    outcomes: dict[str, str], passed: bool
+) -> None:
+    assert results.Suite("tls", 0.0, outcomes, 1.0).passed is passed
