@@ -14,7 +14,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: help setup host demo demo-clean test lint unit molecule docs clean
-.PHONY: bench bench-memory bench-density bench-throughput bench-crawlers
+.PHONY: report-picture bench bench-memory bench-density bench-throughput bench-crawlers
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,11 @@ bench-throughput: .venv/stamp ## Measure requests per second, beside peers
 bench-crawlers: .venv/stamp ## Measure crawler_report's lines per second, beside GoAccess
 	@scripts/host-packages bench-crawlers
 	python -m benchmarks.crawlers
+
+REPORT ?= $(firstword $(wildcard reports/*test_no_request_fails_in_restarts_by_hup/results.jsonl))
+report-picture: .venv/stamp ## Draw docs/restarts.svg from the report of the restarts
+	@test -n "$(REPORT)" || { echo "no report yet: make molecule SCENARIO=default" >&2; exit 1; }
+	python -m harness picture $(REPORT) docs/restarts.svg
 
 clean: ## Remove .venv and all caches; `make demo-clean` first, for the containers
 	rm -rf .venv .ansible .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info build dist

@@ -55,10 +55,12 @@ def summed(
     generations: list[dict[str, Any]], processes: list[dict[str, Any]], of: dict[int, int]
 ) -> list[dict[str, Any]]:
     """The memory of each generation, which is that of its processes."""
-    owners = {generation["pid"] for generation in generations}
-    owned: dict[int | None, list[dict[str, Any]]] = {}
+    owners = {int(generation["pid"]) for generation in generations if generation["pid"]}
+    owned: dict[int, list[dict[str, Any]]] = {}
     for process in processes:
-        owned.setdefault(owner(process["pid"], of, owners), []).append(process)
+        found = owner(process["pid"], of, owners)
+        if found is not None:
+            owned.setdefault(found, []).append(process)
     return [
         {
             "number": generation["number"],

@@ -81,7 +81,7 @@ def test_a_page_needs_nothing_else(page: str) -> None:
 def test_a_failed_request_is_told_with_its_reason_and_drawn() -> None:
     good, bad = pages.report(runs.run()), pages.report(runs.failed())
     assert "ConnectionResetError: reset by peer" in bad
-    assert "1 of 585 requests failed" in bad
+    assert "1 of 584 requests failed" in bad
     assert "failed (1)" in bad  # the picture's legend
     assert "Failed:" not in good
     assert "failed (1)" not in good

@@ -35,7 +35,7 @@ def test_memory_that_was_never_seen_is_a_problem() -> None:
 
 
 def test_one_failed_request_fails_the_run() -> None:
-    assert runs.failed().problems == ("1 of 585 requests failed",)
+    assert runs.failed().problems == ("1 of 584 requests failed",)
 
 
 def test_what_the_test_itself_found_fails_the_run() -> None:

@@ -1,0 +1,95 @@
+"""The load, against servers that do not answer as they should: each request's fate is told."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from shared.load import UPLOAD_PART, UPLOAD_PARTS, Report, Target, load
+
+SIZE = UPLOAD_PARTS * len(UPLOAD_PART)
+TIMEOUT_SECONDS = 0.5
+NEW = Target("new", "a.example")
+UPLOAD = Target("upload", "a.example")
+Answer = Callable[[socket.socket, threading.Event], None]
+
+
+@contextmanager
+def served(answer: Answer) -> Iterator[str]:
+    """Answer each connection so, while the block runs."""
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                threading.Thread(target=talk, args=[connection], daemon=True).start()
+
+        def talk(connection: socket.socket) -> None:
+            with connection, suppress(OSError):
+                answer(connection, over)
+
+        threading.Thread(target=accept, daemon=True).start()
+        try:
+            yield f"127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            over.set()
+            listener.shutdown(socket.SHUT_RDWR)
+
+
+def hang(_connection: socket.socket, over: threading.Event) -> None:
+    over.wait()
+
+
+def trickle(connection: socket.socket, over: threading.Event) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n")
+    while not over.wait(0.05):
+        connection.sendall(b".")
+
+
+def count(connection: socket.socket, _over: threading.Event, lost: int = 0) -> None:
+    read = b""
+    while len(read.partition(b"\r\n\r\n")[2]) < SIZE:
+        read += connection.recv(65536)
+    answer = f"HTTP/1.1 200 OK\r\nX-Received: {SIZE - lost}\r\nContent-Length: 0\r\n"
+    connection.sendall(f"{answer}X-Generation: 7\r\n\r\n".encode())
+
+
+def lose(connection: socket.socket, over: threading.Event) -> None:
+    count(connection, over, lost=1)
+
+
+def loaded(answer: Answer, target: Target, seconds: float, timeout_seconds: float) -> Report:
+    with (
+        served(answer) as address,
+        load(address, [target], timeout_seconds=timeout_seconds) as report,
+    ):
+        time.sleep(seconds)
+    return report
+
+
+@pytest.mark.parametrize("answer", [hang, trickle])
+def test_a_request_that_hangs_when_the_load_is_stopped_is_a_failure(answer: Answer) -> None:
+    (outcome,) = loaded(answer, NEW, 0.1, TIMEOUT_SECONDS).failures
+    assert outcome.error.startswith("TimeoutError")
+    assert outcome.seconds >= TIMEOUT_SECONDS
+
+
+def test_an_upload_that_arrives_whole_is_a_success() -> None:
+    report = loaded(count, UPLOAD, 0.1, 30.0)
+    assert report.failures == []
+    assert [outcome.generation for outcome in report.outcomes] == ["7"]
+    assert report.outcomes[0].seconds > 1.0
+
+
+def test_an_upload_that_does_not_arrive_whole_is_a_failure() -> None:
+    (outcome,) = loaded(lose, UPLOAD, 0.1, 30.0).failures
+    assert outcome.error.endswith(f"received {SIZE - 1} bytes of the upload")
