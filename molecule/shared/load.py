@@ -139,25 +139,27 @@ class TlsConnection(http.client.HTTPConnection):
         self.sock = self._context.wrap_socket(self.sock, server_hostname=self._name)
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How all clients of a load ask, see `load`."""
+
+    front_end_reloads: bool
+    tls: ssl.SSLContext | None
+    timeout_seconds: float
+
+
 class Client:
     """Asks for one target until told to stop."""
 
     def __init__(
-        self,
-        address: str,
-        target: Target,
-        outcomes: list[Outcome],
-        *,
-        front_end_reloads: bool,
-        tls: ssl.SSLContext | None,
-        timeout_seconds: float = TIMEOUT_SECONDS,
+        self, address: str, target: Target, outcomes: list[Outcome], manner: Manner
     ) -> None:
-        self._tls = tls
         self._address = address
         self._target = target
         self._outcomes = outcomes
-        self._front_end_reloads = front_end_reloads
-        self._timeout = timeout_seconds
+        self._tls = manner.tls
+        self._front_end_reloads = manner.front_end_reloads
+        self._timeout = manner.timeout_seconds
         self._connection: http.client.HTTPConnection | None = None
         self._asking_since: float | None = None
         self._given_up = False
@@ -277,17 +279,8 @@ def load(
     """
     report = Report()
     stop = threading.Event()
-    clients = [
-        Client(
-            address,
-            target,
-            report.outcomes,
-            front_end_reloads=front_end_reloads,
-            tls=tls,
-            timeout_seconds=timeout_seconds,
-        )
-        for target in targets
-    ]
+    manner = Manner(front_end_reloads, tls, timeout_seconds)
+    clients = [Client(address, target, report.outcomes, manner) for target in targets]
     threads = [
         threading.Thread(target=client.run, args=[stop.wait], daemon=True) for client in clients
     ]
