@@ -215,11 +215,14 @@ class Groups:
             group.main = self._start(group, LENIENT, now)
         return self._take()
 
-    def due(self, name: str, reason: str, now: float) -> list[Action]:
-        """Replace the process of a group, for a reason in words; one group after the other."""
-        group = self._groups[name]
+    def due(self, number: int, reason: str, now: float) -> list[Action]:
+        """Replace a process that serves, for a reason in words; one group after the other.
+
+        One that leaves has been replaced, however long it stays due.
+        """
+        group, process = self._find(number)
         busy = any(one.replacement is not None for one in self._groups.values())
-        serves = group.main is not None and group.main.stage == ACCEPTING
+        serves = process is group.main and process.stage == ACCEPTING
         if self._stopping is None and serves and not busy and now >= group.hold_until:
             group.due = reason
             self._say(group, f"its process is replaced: {reason}")

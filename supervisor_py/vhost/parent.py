@@ -179,7 +179,7 @@ class Parent:
             worker.tmp.notify()  # its time begins anew
             self._do(self._groups.silent(number))
         elif child.watch is not None and (reason := child.watch.due(worker.requests, now)):
-            self._do(self._groups.due(child.group, reason, now))
+            self._do(self._groups.due(number, reason, now))
 
     def _do(self, actions: Sequence[Action]) -> None:
         for action in actions:

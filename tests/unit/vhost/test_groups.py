@@ -211,13 +211,14 @@ HISTORIES: dict[str, tuple[list[Traits], bool, History]] = {
             (("accepts", 1, 1.0), []),
             (("ended", 2, SLEPT, 1.0), ["ready"]),
             (("asked", "wiki", 2.0), ["start wiki 3 lenient"]),
-            (("due", "wiki", "old", 2.5), []),
+            (("due", 3, "old", 2.5), []),
             (("accepts", 3, 3.0), []),
-            (("due", "shop", "61 MB", 4.0), ["start shop 4 strict"]),
-            (("due", "shop", "61 MB", 4.1), []),
-            (("due", "wiki", "old", 4.2), []),
+            (("due", 1, "61 MB", 4.0), ["start shop 4 strict"]),
+            (("due", 1, "61 MB", 4.1), []),
+            (("due", 3, "old", 4.2), []),
             (("accepts", 4, 5.0), ["SIGTERM 1"]),
-            (("due", "wiki", "old", 5.1), ["start wiki 5 strict"]),
+            (("due", 1, "62 MB", 5.05), []),
+            (("due", 3, "old", 5.1), ["start wiki 5 strict"]),
             (("ended", 1, DIED, 6.0, "exited with 0"), []),
             (("leaves", 3, 7.0), []),
             (("accepts", 5, 8.0), []),
@@ -229,10 +230,10 @@ HISTORIES: dict[str, tuple[list[Traits], bool, History]] = {
         [
             (("begin", 0.0), ["start shop 1 strict"]),
             (("accepts", 1, 1.0), ["ready"]),
-            (("due", "shop", "old", 2.0), ["start shop 2 strict"]),
+            (("due", 1, "old", 2.0), ["start shop 2 strict"]),
             (("ended", 2, REFUSED, 3.0, "no setting"), []),
-            (("due", "shop", "old", 62.9), []),
-            (("due", "shop", "old", 63.0), ["start shop 3 strict"]),
+            (("due", 1, "old", 62.9), []),
+            (("due", 1, "old", 63.0), ["start shop 3 strict"]),
             (("ended", 1, DIED, 64.0, "died"), []),
             (("accepts", 3, 65.0), []),
         ],
@@ -367,7 +368,7 @@ def test_the_status_names_groups_sleepers_the_missing_and_the_latest_replacement
         "serves blog: 2 workers of 4 threads; isolated: shop serves, wiki sleeps; can't load shop"
     )
     groups.told("shop", "", "")
-    groups.due("shop", "61 MB, over its 50 MB", 2.0)
+    groups.due(2, "61 MB, over its 50 MB", 2.0)
     assert "latest" not in groups.status()
     groups.accepts(4, 3.0)
     assert groups.status().endswith("; latest replacement: shop: 61 MB, over its 50 MB")
