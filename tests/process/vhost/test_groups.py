@@ -17,6 +17,7 @@ from markupsafe import _speedups
 from .grouped import (
     GroupSockets,
     ask,
+    has_ended,
     processes,
     status,
     wait_ended,
@@ -418,6 +419,19 @@ def test_an_isolated_app_is_recycled_and_no_request_is_lost(tmp_path: Path) -> N
         assert load.failures == []
         assert re.search(r"latest replacement: own: \d+ requests, of 2\d\d", status(server))
         assert "own: its process is replaced: " in server.log.read_text()
+
+
+def test_a_process_that_still_answers_somebody_is_replaced_once(tmp_path: Path) -> None:
+    pool = mixed(tmp_path, max_requests=20)
+    with GroupSockets(tmp_path, ["own"]) as sockets, running(pool, sockets) as server:
+        with contextlib.closing(Connection(sockets.of("own"))) as slow:
+            slow.request("GET", "/slow?3", headers={"Host": "own.test"})
+            pid = ask(sockets, "own")["pid"]
+            wait_until(lambda: ask(sockets, "own")["pid"] != pid)
+            assert not has_ended(pid)
+            assert slow.getresponse().status == 200
+        wait_ended(pid)
+        assert log(server).count("own: its process is replaced: ") == 1
 
 
 def test_a_replacement_that_does_not_load_leaves_the_old_process_serving(tmp_path: Path) -> None:
