@@ -139,7 +139,10 @@ def test_nginx_gets_through_shared_only_where_it_serves_files_of_it(local):
     local[0]["apps"][0].update(static(inside="shared", directory="a/media"))
     options = yaml.safe_load(SPECS.read_text())["argument_specs"]["main"]["options"]
     spec = options["vhost_app_pools"]["options"]
-    plan = pool_plan.plan(local, spec=spec, inventory=LOCAL, server_requirements=[])
+    everything = pool_plan.Choice()
+    plan = pool_plan.plan(
+        local, spec=spec, inventory=LOCAL, server_requirements=[], choice=everything
+    )
     found = {entry["path"]: entry for entry in plan["directories"]}
     modes = {
         path: (found[path]["owner"], found[path]["group"], found[path]["mode"])
