@@ -34,7 +34,9 @@ pools:
   type: list
   elements: dict
 certificates:
-  description: The C(names) that each certificate of the front end is for, and its C(days) left.
+  description: >-
+    What C(kechi-certificates --json) says of each site - C(name), C(hosts), what is C(wanted) and
+    C(served) (acme, given or self-signed), and the C(days) that it lasts. Nothing without HTTPS.
   returned: always
   type: list
   elements: dict
@@ -42,9 +44,7 @@ certificates:
 
 import json
 import re
-import time
 import tomllib
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +55,8 @@ POOLS = Path("/etc/kechi/pools")
 APPS = Path("/srv/www")
 DROP_INS = re.compile(r"kechi@(.+)\.service\.d")
 COMMAND_DIRECTORY = re.compile(r"--dir=/srv/www/([^/\s]+)/current")
-NGINX_CERTIFICATE = re.compile(r"^\s*ssl_certificate\s+(\S+);", re.MULTILINE)
-NAMES = re.compile(r"DNS:([^,\s]+)")
-SUBJECT = re.compile(r"CN\s*=\s*([^,/\s]+)")
-ENDS = re.compile(r"notAfter=(.+)")
-TELL = ("-noout", "-enddate", "-subject", "-ext", "subjectAltName")
 PROPERTIES = ("ActiveState", "SubState", "MemoryMax")
 BYTES_PER_MB = 1024 * 1024
-SECONDS_PER_DAY = 86_400
 
 
 def pool_names(units: list[str]) -> list[str]:
@@ -86,24 +80,6 @@ def properties(shown: str) -> dict[str, str]:
 def limit_mb(memory_max: str) -> int | None:
     """MemoryMax= in MB; None for no limit."""
     return int(memory_max) // BYTES_PER_MB if memory_max.isdigit() else None
-
-
-def certificate(told: str, now: float) -> dict[str, Any] | None:
-    """What `openssl x509 -enddate -subject -ext subjectAltName` has told; None if nothing."""
-    ends = ENDS.search(told)
-    if not ends:
-        return None
-    left = parsedate_to_datetime(_as_in_mail(ends[1])).timestamp() - now
-    return {
-        "names": NAMES.findall(told) or SUBJECT.findall(told),
-        "days": int(left // SECONDS_PER_DAY),
-    }
-
-
-def _as_in_mail(openssl: str) -> str:
-    """`Nov  5 10:00:00 2026 GMT` as dates are written elsewhere, whatever the locale."""
-    month, day, clock, year, zone = openssl.split()
-    return f"{day} {month} {year} {clock} {zone}"
 
 
 def releases(app: str) -> dict[str, Any]:
@@ -141,12 +117,9 @@ class Machine:
         }
 
     def certificates(self) -> list[dict[str, Any]]:
-        """Those that nginx is told to serve, each once."""
-        found = []
-        for path in dict.fromkeys(NGINX_CERTIFICATE.findall(self._out("nginx", "-T", "-q"))):
-            told = self._out("openssl", "x509", *TELL, "-in", path)
-            if known := certificate(told, time.time()):
-                found.append(known)
+        """What the front end's sites are served with."""
+        told = self._out("/usr/local/sbin/kechi-certificates", "--json")
+        found: list[dict[str, Any]] = json.loads(told) if told else []
         return found
 
     def _out(self, *command: str) -> str:

@@ -13,7 +13,8 @@ NONE = "-"
 KB_PER_MB = 1024
 POOLS = ("POOL", "GENERATION", "PHASE", "AGE", "PROCESSES", "MEMORY", "LIMIT", "SHARED")
 APPS = ("APP", "POOL", "RELEASE", "KEPT")
-CERTIFICATES = ("CERTIFICATE", "DAYS LEFT")
+CERTIFICATES = ("SITE", "CERTIFICATE", "DAYS LEFT")
+SELF_SIGNED = "self-signed"
 
 
 def status_tables(found: Found, inventory_pools: Sequence[Found]) -> list[str]:
@@ -33,10 +34,15 @@ def status_tables(found: Found, inventory_pools: Sequence[Found]) -> list[str]:
         for app in pool["apps"]
     ]
     lines += ["", *_table(APPS, apps)]
-    certificates = [(", ".join(one["names"]), str(one["days"])) for one in found["certificates"]]
+    certificates = [(one["name"], one["served"], str(one["days"])) for one in found["certificates"]]
     if certificates:
         lines += ["", *_table(CERTIFICATES, certificates)]
     wrong = [sentence for pool in pools for sentence in _wrong(pool, inventory_pools)]
+    wrong += [
+        f"site {one['name']}: is served {SELF_SIGNED}; `kechi-certificates` there says why"
+        for one in found["certificates"]
+        if one["served"] == SELF_SIGNED != one["wanted"]
+    ]
     return [*lines, *([""] if wrong else []), *wrong]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import socket
 import ssl
 import time
@@ -150,6 +151,14 @@ def test_another_run_changes_and_orders_nothing(vps, host, trust):
     assert "lost.example (lost) has no certificate yet" in said
     after = vps.certificate("motd.example"), vps.reloads(), host.check_output(ordered)
     assert after == before
+
+
+def test_status_tells_what_each_site_is_served_with_and_for_how_long(host):
+    said = Inventory(host.backend.name).apply(playbook="status")
+    for name, served in (("echo", "acme"), ("lost", "self-signed"), ("given", "given")):
+        assert re.search(rf"{name} +{served} +\d+", said), said
+    assert "site lost: is served self-signed" in said
+    assert "site wild.any" not in said, "it is what is wanted"
 
 
 def test_a_renewal_by_the_timers_service_is_served_and_no_request_fails(vps, host, trust):

@@ -1,13 +1,10 @@
 """What playbooks/status.yml finds on a machine, and how it tells it."""
 
-import datetime as dt
-
 import pytest
 
 from ansible_collections.kechi.vps.plugins.modules import pool_info
 from ansible_collections.kechi.vps.plugins.plugin_utils.status_tables import status_tables
 
-NOW = dt.datetime(2026, 11, 25, 12, 0, tzinfo=dt.UTC).timestamp()
 GENERATION = {
     "number": 7,
     "phase": "serving",
@@ -52,25 +49,6 @@ def test_a_limit_is_told_in_mb_or_as_none(shown, limit):
     assert pool_info.limit_mb(shown) == limit
 
 
-@pytest.mark.parametrize(
-    ("told", "known"),
-    [
-        (
-            "notAfter=Dec  5 11:00:00 2026 GMT\nsubject=CN = blog.example\n"
-            "X509v3 Subject Alternative Name: \n    DNS:blog.example, DNS:www.blog.example\n",
-            {"names": ["blog.example", "www.blog.example"], "days": 9},
-        ),
-        (
-            "notAfter=Nov 25 11:00:00 2026 GMT\nsubject=CN=old.example\n",
-            {"names": ["old.example"], "days": -1},
-        ),
-        ("", None),
-    ],
-)
-def test_a_certificate_is_told_with_its_names_and_whole_days_left(told, known):
-    assert pool_info.certificate(told, NOW) == known
-
-
 def test_a_pool_is_a_line_for_each_generation_and_its_apps_follow():
     assert status_tables(_found(), INVENTORY) == [
         "POOL  GENERATION    PHASE         AGE  PROCESSES   MEMORY   LIMIT  SHARED",
@@ -81,11 +59,17 @@ def test_a_pool_is_a_line_for_each_generation_and_its_apps_follow():
     ]
 
 
-def test_certificates_are_told_where_there_are_any():
-    one = {"names": ["blog.example", "www.blog.example"], "days": 61}
-    assert status_tables(_found([one]), INVENTORY)[-2:] == [
-        "CERTIFICATE                     DAYS LEFT",
-        "blog.example, www.blog.example         61",
+def test_certificates_are_told_where_there_are_any_and_what_should_be_another():
+    blog = {"name": "blog", "wanted": "acme", "served": "acme", "days": 61}
+    motd = {"name": "motd", "wanted": "acme", "served": "self-signed", "days": 3649}
+    wild = {"name": "wild.any", "wanted": "self-signed", "served": "self-signed", "days": 3649}
+    assert status_tables(_found([blog, motd, wild]), INVENTORY)[-6:] == [
+        "SITE      CERTIFICATE  DAYS LEFT",
+        "blog             acme         61",
+        "motd      self-signed       3649",
+        "wild.any  self-signed       3649",
+        "",
+        "site motd: is served self-signed; `kechi-certificates` there says why",
     ]
 
 
