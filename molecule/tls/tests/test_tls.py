@@ -321,7 +321,7 @@ def test_a_body_over_the_limit_of_an_app_is_refused(vps):
     body = b"x" * (1024 * 1024 + 1)
     assert vps.ask("echo.example", method="POST", body=body[:-1]).status == 200
     assert vps.ask("echo.example", method="POST", body=body).status == 413
-    assert vps.ask("limited.example", method="POST", body=body).status == 200
+    assert vps.ask("lost.example", method="POST", body=body).status == 200
 
 
 def test_answers_are_compressed_for_those_who_take_it(vps):
