@@ -97,6 +97,21 @@ class Machines:
             raise MachineError(f"{name}: {_last_line(published)}")
         return published.stdout.split()[0]
 
+    def cut_power(self, name: str) -> None:
+        """Boot a machine anew, as after a power cut; its address may be another one then.
+
+        On cgroup v1 an orderly shutdown would trim the other machines' cgroups. Raises MachineError
+        when it does not end, or come up, within BOOT_SECONDS.
+        """
+        self._do("kill", name)
+        deadline = time.monotonic() + BOOT_SECONDS
+        while self._state(name) != "exited":  # podman's "stopped" still has its network
+            if time.monotonic() > deadline:
+                raise MachineError(f"{name}: is {self._state(name)} {BOOT_SECONDS} s after its end")
+            time.sleep(0.1)
+        self._do("start", name)
+        self._wait_for_systemd(name)
+
     def execute(self, name: str, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command inside, whatever its exit code."""
         return self._ask("exec", name, *command)

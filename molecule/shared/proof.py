@@ -32,7 +32,7 @@ echo "Python: $(python3 -c 'import platform; print(platform.python_version())')"
 echo "nginx: $(nginx -v 2>&1 | sed 's,.*/,,')"
 echo "super-daemon: $(start_server --version)"
 for gunicorn in /srv/kechi/*/venv/bin/gunicorn; do "$gunicorn" --version; done 2>/dev/null |
-    sed -n '1s/.*version /gunicorn: /p'
+    sed -n '1s/.*version \\([0-9.]*\\).*/gunicorn: \\1/p'
 node --version 2>/dev/null | sed 's/^v/Node.js: /'
 """
 
