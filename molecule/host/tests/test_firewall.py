@@ -27,16 +27,19 @@ def name(host):
     return host.backend.name
 
 
+def listen(host):
+    """Listen on each port, IPv6 and IPv4 alike, until the machine ends."""
+    for port in {*OPEN, CLOSED} - {22}:
+        serve = f"python3 -m http.server --bind :: {port}"
+        host.check_output(f"systemd-run --quiet --collect --unit=listen-{port} {serve}")
+    for port in {*OPEN, CLOSED}:
+        host.check_output(f"timeout 20 sh -c 'until nc -z ::1 {port}; do sleep 0.1; done'")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def servers(both):
-    """Listen on each port, IPv6 and IPv4 alike."""
     for host in both:
-        for port in {*OPEN, CLOSED} - {22}:
-            serve = f"python3 -m http.server --bind :: {port}"
-            host.check_output(f"systemd-run --quiet --collect --unit=listen-{port} {serve}")
-    for host in both:
-        for port in {*OPEN, CLOSED}:
-            host.check_output(f"timeout 20 sh -c 'until nc -z ::1 {port}; do sleep 0.1; done'")
+        listen(host)
 
 
 def test_only_ssh_and_the_web_are_reached_from_outside(host, peer):
@@ -162,5 +165,6 @@ def test_the_rules_are_back_after_a_reboot(host):
     before = table(host)
     host.check_output("touch /run/before")
     Machines(engine.plan()).cut_power(name(host))
+    listen(host)
     assert not host.file("/run/before").exists, "it was none"
     assert table(host) == before
