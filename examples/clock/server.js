@@ -5,7 +5,8 @@
 const http = require('http');
 const net = require('net');
 
-const LINGER_MS = 2000;
+// longer than answers take that are under way at SIGTERM: whoever gets one may ask again at once
+const LINGER_MS = 5000;
 
 const generation = process.env.SERVER_STARTER_GENERATION || 'none';
 

@@ -112,7 +112,7 @@ def test_memory_of_the_workers_is_told(host, vps):
 
 def test_no_request_fails_in_restarts_by_hup(vps, proof):
     first = {pool: vps.generation(pool) for pool in POOLS}
-    with proof.load(vps, TARGETS, sockets=SOCKETS, pools=POOLS) as watch:
+    with proof.load(vps, TARGETS, pools=POOLS) as watch:
         time.sleep(SETTLE_SECONDS)
         for number in range(1, RESTARTS + 1):
             watch.event(f"HUP {number}")
