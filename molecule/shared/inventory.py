@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+SITES = Path(__file__).with_name("sites")
 
 
 class Inventory:
@@ -24,13 +25,17 @@ class Inventory:
         self._tags = tags
         self._changed = False
         self._repository = REPOSITORY
-        self.path = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "inventory"
+        own = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "inventory"
+        self._sources = (SITES, own)  # as in molecule's base config; the later one wins
+        self.options = [f"--inventory={source}/" for source in self._sources]
 
     @cached_property
     def variables(self) -> dict[str, Any]:
         """The variables of all its machines, a copy to change."""
-        text = (self.path / "group_vars" / "all.yml").read_text(encoding="utf-8")
-        variables: dict[str, Any] = yaml.safe_load(text)
+        variables: dict[str, Any] = {}
+        for file in (source / "group_vars" / "all.yml" for source in self._sources):
+            if file.exists():
+                variables |= yaml.safe_load(file.read_text(encoding="utf-8"))
         return variables
 
     def of(self, repository: Path) -> Inventory:
@@ -66,7 +71,7 @@ class Inventory:
             return subprocess.run(
                 [
                     "ansible-playbook",
-                    f"--inventory={self.path}/",
+                    *self.options,
                     f"--limit={self.machine}",
                     f"--extra-vars=@{file.name}",
                     *(f"--tags={tag}" for tag in self._tags),

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import harness.sampler
 from harness import store
+from harness.load import Report, Target, load, load_within
 from harness.results import Client, Event, Request, Run, Sample, read_sample
-from shared.load import Report, Target, load, load_within
 from shared.vps import Vps
 
 NGINX = "nginx"

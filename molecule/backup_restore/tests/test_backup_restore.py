@@ -12,8 +12,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from harness.load import Target, load
 from shared.inventory import REPOSITORY, Inventory
-from shared.load import Target, load
 from shared.vps import Vps
 
 UNIT = "kechi-backup.service"
@@ -39,7 +39,7 @@ def playbook(host):
     inventory = Inventory(host.backend.name)
 
     def run(name, *options):
-        command = ["ansible-playbook", f"--inventory={inventory.path}/", *options]
+        command = ["ansible-playbook", *inventory.options, *options]
         limit = f"--limit={inventory.machine}"
         return subprocess.run(
             [*command, limit, f"playbooks/{name}.yml"],

@@ -26,7 +26,7 @@ def machine(node):
 @pytest.fixture
 def options(machine):
     inventory = Inventory(machine.backend.name)
-    return [f"--inventory={inventory.path}/", f"--limit={inventory.machine}"]
+    return [*inventory.options, f"--limit={inventory.machine}"]
 
 
 def test_the_installed_collection_finds_nothing_to_change(elsewhere, options):

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from shared.load import Target, load
+from harness.load import Target, load
 from shared.vps import Vps
 
 RESTARTS = 20

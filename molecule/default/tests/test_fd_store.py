@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from shared.load import Target, load_within
+from harness.load import Target, load_within
 from shared.vps import Vps
 
 UNIT = "stored.service"

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
+from harness.load import Target, load
 from shared.inventory import Inventory
-from shared.load import Target, load
 from shared.vps import Vps
 
 MOST_EXPOSED = 2.0

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.load import Target, load
 from shared.inventory import REPOSITORY, Inventory
-from shared.load import Target, load
 from shared.vps import Vps
 
 SITES = [

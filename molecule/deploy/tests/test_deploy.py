@@ -9,8 +9,8 @@ import time
 
 import pytest
 
+from harness.load import Target, load
 from shared.inventory import Inventory
-from shared.load import Target, load
 from shared.versions import Versioned, archive, commit, wheel
 from shared.vps import Vps
 

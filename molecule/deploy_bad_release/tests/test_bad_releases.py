@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
+from harness.load import Target, load
 from shared.inventory import Inventory
-from shared.load import Target, load
 from shared.versions import Versioned
 from shared.vps import Vps
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from harness.load import Target, TlsConnection, load
 from shared.inventory import Inventory
-from shared.load import Target, TlsConnection, load
 from shared.vps import Answer, Vps
 
 NAMES = ("motd.example", "www.motd.example", "echo.example", "limited.example")

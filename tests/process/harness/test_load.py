@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from shared.load import UPLOAD_PART, UPLOAD_PARTS, Report, Target, load
+from harness.load import UPLOAD_PART, UPLOAD_PARTS, Report, Target, load
 
 SIZE = UPLOAD_PARTS * len(UPLOAD_PART)
 TIMEOUT_SECONDS = 0.5
