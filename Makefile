@@ -8,6 +8,9 @@ export PYTHON ?= python3
 # molecule's scenario to run, or `all`
 SCENARIO ?= all
 
+# how many tests without containers run at once: for most of their time they wait
+UNIT_WORKERS ?= $(shell expr 2 '*' $$(nproc))
+
 # everything that ansible and molecule keep stays in this checkout
 export ANSIBLE_HOME := $(CURDIR)/.ansible
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
@@ -50,7 +53,7 @@ lint: .venv/stamp ## Check style and types: ruff, mypy, ansible-lint
 	ansible-lint
 
 unit: .venv/stamp ## Run the tests that need no container
-	pytest
+	pytest --numprocesses=$(UNIT_WORKERS) --dist=worksteal --durations=10
 
 molecule: host .venv/stamp ## Run the scenarios in containers; SCENARIO=default for one
 	@python -m containers.build

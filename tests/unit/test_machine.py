@@ -846,7 +846,7 @@ def _events(rig: Rig, what: str, amount: float) -> Iterable[e.Event]:  # noqa: P
             yield e.StopAsked("TERM")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     steps=_steps,
     readiness=st.sampled_from([k.AUTO, k.NOTIFY, k.INTERVAL, k.PROBE]),

@@ -1,7 +1,6 @@
 """Pools with isolated apps, with a socket for each of them."""
 
 import json
-import os
 import socket
 import time
 from collections.abc import Sequence
@@ -119,10 +118,10 @@ def wait_status(server: Server, part: str) -> None:
 
 def has_ended(pid: int) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):  # the latter where it ends while it is read
         return True
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    return stat.rpartition(")")[2].split()[0] == "Z"
 
 
 def wait_ended(*pids: int) -> None:

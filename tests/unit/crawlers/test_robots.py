@@ -169,7 +169,7 @@ LINES = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(LINES, st.text("/ab*$%é?=", max_size=6) | st.just("a/"))
 def test_the_rule_that_is_named_agrees_with_the_verdict(lines: list[bytes], path: str) -> None:
     found = explain(parse(b"\n".join(lines)), "x", f"/{path}")

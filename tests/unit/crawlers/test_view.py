@@ -68,13 +68,13 @@ def is_safe(found: Report, *secrets: str) -> None:
         assert secret not in page
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(line=NASTY)
 def test_no_line_crashes_it_or_reaches_anybody_unescaped(line: str) -> None:
     is_safe(reported(line, f"{line}{COMBINED}", f"{COMBINED.rstrip()}{line}"))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(values=st.lists(NASTY, min_size=4, max_size=4), status=st.integers(100, 599))
 def test_no_field_does_either(values: list[str], status: int) -> None:
     host, agent, uri, address = values
@@ -86,7 +86,7 @@ def test_no_field_does_either(values: list[str], status: int) -> None:
     is_safe(reported(line, bot, combined, json.dumps(OURS | {"agent": "", "address": agent})))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.dictionaries(
         st.sampled_from([*OURS, "request", "x"]),
