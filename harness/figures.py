@@ -130,18 +130,20 @@ def _draw_failures(axes: Axes, run: Run) -> None:
         began, ended = failed.started - run.began, failed.ended - run.began
         axes.axvspan(began, ended, color=RED, alpha=0.12, linewidth=0)
     if axes.get_yscale() == "log" and run.failures:
-        _cross(axes, run, run.failures)
+        _cross(axes, run, run.failures, RED, "failed")
+    if axes.get_yscale() == "log" and run.lost:
+        _cross(axes, run, run.lost, GRAY, "lost with a killed process")
 
 
-def _cross(axes: Axes, run: Run, failed: Sequence[Request]) -> None:
+def _cross(axes: Axes, run: Run, failed: Sequence[Request], color: str, how: str) -> None:
     axes.scatter(
         [one.started - run.began for one in failed],
         [max(one.seconds, _FASTEST_SECONDS) for one in failed],
         marker="x",
         s=60,
-        color=RED,
+        color=color,
         linewidths=2,
-        label=f"failed ({len(failed)})",
+        label=f"{how} ({len(failed)})",
         zorder=5,
         clip_on=False,
     )

@@ -50,10 +50,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Event:
-    """What was done to the machine meanwhile."""
+    """What was done to the machine meanwhile; `hosts` are those whose process was killed.
+
+    Which moment between `at` and `until` that was is not known.
+    """
 
     at: float
     label: str
+    until: float = 0.0
+    hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,8 +131,24 @@ class Run:
 
     @cached_property
     def failures(self) -> tuple[Request, ...]:
-        """The requests that were not answered as they should be."""
-        return tuple(request for request in self.requests if request.error)
+        """The requests that were not answered as they should be, and could have been."""
+        lost = set(map(id, self.lost))
+        return tuple(one for one in self.requests if one.error and id(one) not in lost)
+
+    @cached_property
+    def lost(self) -> tuple[Request, ...]:
+        """The requests that were in a process when it was killed: one of each client at most."""
+        found: dict[tuple[Event, Client], Request] = {}
+        for event in self.events:
+            for one in self.requests:
+                if (
+                    one.error
+                    and one.client.host in event.hosts
+                    and one.started <= event.until
+                    and one.ended >= event.at
+                ):
+                    found.setdefault((event, one.client), one)
+        return tuple(found.values())
 
     @cached_property
     def problems(self) -> tuple[str, ...]:
@@ -339,7 +360,7 @@ def read(written: Iterable[str]) -> Run:
             Request(**{**request, "client": clients[request["client"]]})
             for request in found["request"]
         ),
-        events=tuple(Event(**event) for event in found["event"]),
+        events=tuple(Event(**{**one, "hosts": tuple(one["hosts"])}) for one in found["event"]),
         samples=tuple(read_sample(sample) for sample in found["sample"]),
     )
 

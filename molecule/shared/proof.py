@@ -6,7 +6,7 @@ import json
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -49,6 +49,13 @@ class Watch:
     def event(self, label: str) -> None:
         """Mark this moment."""
         self.events.append(Event(time.time(), label))
+
+    @contextmanager
+    def kill(self, label: str, hosts: Iterable[str]) -> Iterator[None]:
+        """Mark that the block kills a process: what it has in work of these hosts is lost."""
+        began = time.time()
+        yield
+        self.events.append(Event(began, label, time.time(), tuple(hosts)))
 
 
 class Proof:

@@ -130,3 +130,13 @@ def test_the_index_is_over_all_that_is_there(tmp_path: Path) -> None:
 )
 def test_durations_are_told_as_people_read_them(seconds: float, told: str) -> None:
     assert pages.duration(seconds) == told
+
+
+def test_what_a_killed_process_had_in_work_is_told_as_lost_and_drawn() -> None:
+    run = runs.failed()
+    kill = Event(runs.BEGAN + 10.0, "kill -9", runs.BEGAN + 10.5, ("a.example",))
+    page = pages.report(replace(run, events=(kill,)))
+    assert "none of them failed, but for those that a killed process had in work" in page
+    assert "lost with a killed process (1)" in page  # the picture's legend
+    assert "ConnectionResetError: reset by peer" in page
+    assert "killed process" not in pages.report(run)

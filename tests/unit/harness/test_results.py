@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from harness import results
-from harness.results import Client, Request
+from harness.results import Client, Event, Request
 
 from . import runs
 
@@ -36,6 +36,42 @@ def test_memory_that_was_never_seen_is_a_problem() -> None:
 
 def test_one_failed_request_fails_the_run() -> None:
     assert runs.failed().problems == ("1 of 584 requests failed",)
+
+
+@pytest.mark.parametrize(
+    ("host", "started", "seconds", "lost"),
+    [
+        ("a.example", 9.0, 1.5, True),  # in work as it was killed
+        ("a.example", 10.1, 0.1, True),  # asked while it was
+        ("a.example", 9.0, 0.9, False),  # had failed before
+        ("a.example", 10.3, 0.1, False),  # asked after it
+        ("b.example", 9.0, 1.5, False),  # a neighbour's
+    ],
+)
+def test_only_what_a_killed_process_had_in_work_is_lost_with_it(
+    host: str, started: float, seconds: float, lost: bool
+) -> None:
+    kill = Event(runs.BEGAN + 10.0, "kill -9", runs.BEGAN + 10.2, ("a.example",))
+    client = Client("nginx", "new", host)
+    failed = Request(client, runs.BEGAN + started, seconds, "RemoteDisconnected")
+    run = replace(
+        runs.run(),
+        clients=(*runs.CLIENTS, client),
+        requests=(*runs.run().requests, failed),
+        events=(kill,),
+    )
+    assert (run.lost, run.failures) == (((failed,), ()) if lost else ((), (failed,)))
+    assert run.passed is lost
+
+
+def test_a_second_failure_of_a_client_in_one_kill_is_no_loss() -> None:
+    kill = Event(runs.BEGAN + 10.0, "kill -9", runs.BEGAN + 10.2, ("a.example",))
+    first, second = (
+        Request(runs.CLIENTS[0], runs.BEGAN + at, 0.01, "RemoteDisconnected")
+        for at in (10.05, 10.1)
+    )
+    run = replace(runs.run(), requests=(first, second), events=(kill,))
+    assert (run.lost, run.failures) == ((first,), (second,))
 
 
 def test_what_the_test_itself_found_fails_the_run() -> None:
@@ -86,7 +122,8 @@ def test_generations_are_told_pool_by_pool() -> None:
 
 
 def test_a_runs_file_keeps_all_of_it() -> None:
-    run = replace(runs.failed("line one\nline two"), failure="too slow")
+    kill = Event(3.0, "kill -9", 4.0, ("a.example",))
+    run = replace(runs.failed("line one\nline two"), failure="too slow", events=(kill,))
     read = results.read(results.lines(run))
     assert set(read.requests) == set(run.requests)
     assert replace(read, requests=()) == replace(run, requests=())
