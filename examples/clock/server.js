@@ -5,8 +5,8 @@
 const http = require('http');
 const net = require('net');
 
-// longer than answers take that are under way at SIGTERM: whoever gets one may ask again at once
-const LINGER_MS = 5000;
+// how long a connection on which nothing was ever asked is waited for at the end
+const SILENT_MS = 5000;
 
 const generation = process.env.SERVER_STARTER_GENERATION || 'none';
 
@@ -19,9 +19,11 @@ function inheritedDescriptors() {
 }
 
 const servers = [];
+const silent = new Set(); // connections on which nothing has been asked yet
 let draining = false;
 
 function answer(request, response) {
+  silent.delete(request.socket);
   if (draining) response.setHeader('Connection', 'close');
   const text = `${new Date().toISOString()}\ngeneration ${generation}, process ${process.pid}\n`;
   response.setHeader('Content-Type', 'text/plain; charset=utf-8');
@@ -47,10 +49,11 @@ process.on('SIGTERM', () => {
   draining = true;
   for (const server of servers) {
     // Stop accepting, as net.Server does it: http.Server.close() would also cut idle connections,
-    // on which a request may be on its way. They get LINGER_MS, and "Connection: close".
+    // on which a request may be on its way. Those end by the "Connection: close" of their next
+    // answer, or keepAliveTimeout (5 s) after their last one, which clients have been told.
     net.Server.prototype.close.call(server);
-    setTimeout(() => server.closeIdleConnections(), LINGER_MS).unref();
   }
+  setTimeout(() => silent.forEach((socket) => socket.destroy()), SILENT_MS).unref();
 });
 
 const descriptors = inheritedDescriptors();
@@ -60,6 +63,10 @@ if (descriptors.length === 0) {
 }
 for (const fd of descriptors) {
   const server = http.createServer(answer);
+  server.on('connection', (socket) => {
+    silent.add(socket);
+    socket.on('close', () => silent.delete(socket));
+  });
   server.listen({ fd }, () => console.log(`clock: generation ${generation} listens on fd ${fd}`));
   servers.push(server);
 }

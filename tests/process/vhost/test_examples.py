@@ -136,6 +136,28 @@ def test_the_clock_runs_under_start_server(folder: Path) -> None:
         assert get(port, "clock.localhost", "/slow?seconds=31").status == 400
 
 
+def test_the_clock_that_ends_closes_no_connection_that_was_answered_just_now(folder: Path) -> None:
+    """As long as it is idle for less than the time that its clients are told."""
+    port = free_port()
+    with (
+        start_server(port, folder, "node", "clock/server.js") as server,
+        contextlib.closing(Connection(port)) as kept,
+        contextlib.closing(Connection(port)) as silent,
+    ):
+        wait_until(lambda: answers(port, "clock.localhost", "1"))
+        silent.connect()
+        kept.request("GET", "/slow?seconds=4", headers={"Host": "clock.localhost"})
+        response = kept.getresponse()  # its head, which promises to keep the connection
+        assert response.headers["Keep-Alive"] == "timeout=5"
+        server.send_signal(signal.SIGHUP)
+        assert response.read().endswith(b"done\n")
+        time.sleep(2)
+        answer = kept.ask("clock.localhost")
+        assert (answer.status, answer.headers["Connection"]) == (200, "close")
+        assert answer.headers["X-Generation"] == "1"
+        assert silent.sock.recv(1) == b"", "who has never asked is not waited for"
+
+
 def test_the_clock_says_what_it_needs() -> None:
     done = subprocess.run(
         ["node", EXAMPLES / "clock" / "server.js"], capture_output=True, text=True, check=False
