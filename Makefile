@@ -55,9 +55,13 @@ lint: .venv/stamp ## Check style and types: ruff, mypy, ansible-lint
 unit: .venv/stamp ## Run the tests that need no container
 	pytest --numprocesses=$(UNIT_WORKERS) --dist=worksteal --durations=10
 
-molecule: host .venv/stamp ## Run the scenarios in containers; SCENARIO=default for one
+molecule: host .venv/stamp ## Run the scenarios in containers; SCENARIO=default for one, WORKERS=1
 	@python -m containers.build
-	molecule test $(if $(filter all,$(SCENARIO)),--all,--scenario-name $(SCENARIO)) --no-command-borders
+ifeq ($(SCENARIO),all)
+	@python -m scripts.scenarios $(if $(WORKERS),--workers=$(WORKERS))
+else
+	molecule test --scenario-name $(SCENARIO) --no-command-borders
+endif
 
 docs: .venv/stamp ## Write the variables into each role's README, from its argument_specs
 	python -m scripts.role_docs
@@ -82,7 +86,7 @@ bench-crawlers: .venv/stamp ## Measure crawler_report's lines per second, beside
 
 REPORT ?= $(firstword $(wildcard reports/*test_no_request_fails_in_restarts_by_hup/results.jsonl))
 report-picture: .venv/stamp ## Draw docs/restarts.svg from the report of the restarts
-	@test -n "$(REPORT)" || { echo "no report yet: make molecule SCENARIO=default" >&2; exit 1; }
+	@test -n "$(REPORT)" || { echo "no report yet: make molecule SCENARIO=restart_hup" >&2; exit 1; }
 	python -m harness picture $(REPORT) docs/restarts.svg
 
 clean: ## Remove .venv and all caches; `make demo-clean` first, for the containers

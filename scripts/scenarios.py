@@ -1,0 +1,178 @@
+"""Run molecule's scenarios, several at once, the long ones first: `make molecule`.
+
+$ python -m scripts.scenarios --workers=2 --logs=reports/logs
+$ python -m scripts.scenarios tls node
+
+Each is a `molecule test` of its own, with its own machines, network and log. What `molecule test
+--workers` does instead (26.10) is another thing: it leaves the `create` and `destroy` of all
+scenarios but `default` out, and runs them in order of their names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+COMMAND = ("molecule", "test", "--no-command-borders", "--scenario-name")
+# begun in this order, so that none of them is left alone at the end; then the others
+LONGEST = ("deploy", "deploy_bad_release", "inventory_changes", "tls", "host", "backup_restore")
+ASKED_FOR = frozenset({"vps"})  # only run where they are named
+SHOWN_LINES = 400  # of a failed one's log: the tests' failures with the machine's journal
+_ACTION = re.compile(r"\[?(?P<scenario>\w+) (?:>|➜) (?P<action>[a-z_]+)\]?:? Executing")
+_ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass(frozen=True)
+class Done:
+    """One scenario that has ended; its seconds by molecule's actions, and of processors."""
+
+    name: str
+    code: int
+    seconds: float
+    processor_seconds: float  # on this side; what machines do is not of it
+    actions: dict[str, float]
+    log: Path
+
+    @property
+    def verdict(self) -> str:
+        """In a word."""
+        return "passed" if self.code == 0 else "FAILED"
+
+
+def choose(there: Iterable[str], wanted: Sequence[str]) -> list[str]:
+    """The scenarios to run, in their order; raises ValueError for one that isn't there."""
+    known = sorted(there)
+    for name in wanted:
+        if name not in known:
+            raise ValueError(f'"{name}" is no scenario; there are: {", ".join(known)}')
+    names = wanted or [name for name in known if name not in ASKED_FOR]
+    first = [name for name in LONGEST if name in names]
+    return first + [name for name in names if name not in first]
+
+
+def action(line: str) -> str:
+    """The action that molecule begins with this line of its log, or ""."""
+    found = _ACTION.search(_ESCAPE.sub("", line))
+    return found["action"] if found else ""
+
+
+def run(name: str, command: Sequence[str], log: Path) -> Done:
+    """Run one scenario to its end, whatever that is."""
+    began = time.monotonic()
+    actions: dict[str, float] = {}
+    doing, since = "", began
+    with (
+        log.open("w", encoding="utf-8") as written,
+        subprocess.Popen(
+            [*command, name],
+            cwd=REPOSITORY,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as process,
+    ):
+        assert process.stdout is not None
+        for line in process.stdout:
+            written.write(line)
+            written.flush()
+            begun = action(line)
+            if begun:
+                now = time.monotonic()
+                actions[doing] = actions.get(doing, 0.0) + now - since
+                doing, since = begun, now
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    ended = time.monotonic()
+    actions[doing] = actions.get(doing, 0.0) + ended - since
+    return Done(
+        name, process.returncode, ended - began, used.ru_utime + used.ru_stime, actions, log
+    )
+
+
+def table(done: Sequence[Done]) -> str:
+    """What each one took, the longest first; `other` is molecule's own, and what is quick."""
+    shown = ("check", "converge", "idempotence", "verify")
+    head = ["scenario", "", "seconds", *shown, "other", "processor"]
+    rows = [head]
+    for one in sorted(done, key=lambda one: one.seconds, reverse=True):
+        parts = [one.actions.get(name, 0.0) for name in shown]
+        numbers = [one.seconds, *parts, one.seconds - sum(parts), one.processor_seconds]
+        rows.append([one.name, one.verdict, *(f"{number:.0f}" for number in numbers)])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if column < 2 else cell.rjust(width)  # noqa: PLR2004
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def failure(one: Done) -> str:
+    """The end of a failed one's log."""
+    lines = one.log.read_text(encoding="utf-8").splitlines()
+    left = f" (the last {SHOWN_LINES} lines)" if len(lines) > SHOWN_LINES else ""
+    head = f"==== {one.name} FAILED{left}, all of it: {one.log} ===="
+    return "\n".join([head, *lines[-SHOWN_LINES:], f"==== end of {one.name} ===="])
+
+
+def run_all(
+    names: Sequence[str], workers: int, logs: Path, command: Sequence[str] = COMMAND
+) -> list[Done]:
+    """Run them, `workers` at once, and say of each when it has ended; the others go on."""
+    logs.mkdir(parents=True, exist_ok=True)
+    done: list[Done] = []
+    with ThreadPoolExecutor(workers) as pool:
+        running = [pool.submit(run, name, command, logs / f"{name}.log") for name in names]
+        try:
+            for future in as_completed(running):
+                one = future.result()
+                done.append(one)
+                if one.code:
+                    print(failure(one))
+                print(f"{one.verdict}: {one.name}, {one.seconds:.0f} s", end="")
+                print(f" ({len(done)} of {len(names)})", flush=True)
+        except KeyboardInterrupt:  # what runs has got it too, by the terminal
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return done
+
+
+def main() -> int:
+    """Run what the arguments name, or all; returns 1 where one has failed."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.scenarios", description=__doc__)
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--logs", type=Path, default=REPOSITORY / "reports" / "logs")
+    asked = parser.parse_args()
+    if asked.workers < 1:
+        parser.error(f"--workers={asked.workers}: 1 or more")
+    there = [file.parent.name for file in REPOSITORY.glob("molecule/*/molecule.yml")]
+    try:
+        names = choose(there, asked.scenarios)
+    except ValueError as error:
+        parser.error(str(error))
+    began = time.monotonic()
+    print(f"{len(names)} scenarios, {asked.workers} at once; logs in {asked.logs}", flush=True)
+    done = run_all(names, asked.workers, asked.logs)
+    print(table(done))
+    failed = [one.name for one in done if one.code]
+    seconds = time.monotonic() - began
+    print(f"{len(done)} scenarios in {seconds:.0f} s, failed: {', '.join(failed) or 'none'}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
