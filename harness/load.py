@@ -33,7 +33,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 TIMEOUT_SECONDS = 30.0
-PAUSE_SECONDS = 0.02  # between two requests of one client: load, not a flood
+PAUSE_SECONDS = 0.1  # between two requests of one client: load, not a flood
 RARE_SECONDS = 6.0  # the same of a rare one
 UPLOAD_PARTS = 20
 UPLOAD_PART = b"kechi upload" * 1024
