@@ -322,10 +322,10 @@ def load_within(machine: list[str], path: str, targets: list[Target]) -> Iterato
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise
-    told = json.loads(printed)
-    report.epoch = told["epoch"]
-    for found in told["outcomes"]:
-        report.outcomes.append(Outcome(**{**found, "target": Target(**found["target"])}))
+            told = json.loads(printed)
+            report.epoch = told["epoch"]
+            for found in told["outcomes"]:
+                report.outcomes.append(Outcome(**{**found, "target": Target(**found["target"])}))
 
 
 if __name__ == "__main__":

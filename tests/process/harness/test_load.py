@@ -7,10 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
-from harness.load import UPLOAD_PART, UPLOAD_PARTS, Report, Target, load
+from harness.load import UPLOAD_PART, UPLOAD_PARTS, Report, Target, load, load_within
 
 SIZE = UPLOAD_PARTS * len(UPLOAD_PART)
 TIMEOUT_SECONDS = 0.5
@@ -93,3 +94,21 @@ def test_an_upload_that_arrives_whole_is_a_success() -> None:
 def test_an_upload_that_does_not_arrive_whole_is_a_failure() -> None:
     (outcome,) = loaded(lose, UPLOAD, 0.1, 30.0).failures
     assert outcome.error.endswith(f"received {SIZE - 1} bytes of the upload")
+
+
+def test_what_was_asked_directly_is_told_also_where_the_test_fails(tmp_path: Path) -> None:
+    path = str(tmp_path / "served.sock")
+    with socket.create_server(path, family=socket.AF_UNIX) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                answered.set()
+
+        answered = threading.Event()
+        threading.Thread(target=answer, daemon=True).start()
+        with pytest.raises(AssertionError), load_within([], path, [NEW]) as report:
+            assert not answered.wait(30.0)
+    assert report.outcomes[0].error == ""
