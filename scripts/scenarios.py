@@ -66,7 +66,7 @@ def action(line: str) -> str:
 
 
 def run(name: str, command: Sequence[str], log: Path) -> Done:
-    """Run one scenario to its end, whatever that is."""
+    """Run one scenario to its end, whatever that is; each line of its log has the seconds."""
     began = time.monotonic()
     actions: dict[str, float] = {}
     doing, since = "", began
@@ -84,11 +84,11 @@ def run(name: str, command: Sequence[str], log: Path) -> Done:
     ):
         assert process.stdout is not None
         for line in process.stdout:
-            written.write(line)
+            now = time.monotonic()
+            written.write(f"{now - began:5.0f} {line}")
             written.flush()
             begun = action(line)
             if begun:
-                now = time.monotonic()
                 actions[doing] = actions.get(doing, 0.0) + now - since
                 doing, since = begun, now
         _, status, used = os.wait4(process.pid, 0)
