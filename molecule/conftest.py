@@ -24,6 +24,7 @@ sys.path.insert(0, str(REPOSITORY))  # molecule starts pytest in the scenario's 
 from harness import store  # noqa: E402
 from harness.results import Suite  # noqa: E402
 from shared.proof import Proof  # noqa: E402
+from shared.vps import Vps  # noqa: E402
 
 REPORTS = REPOSITORY / "reports"
 FAILURE_CHARACTERS = 2000
@@ -93,6 +94,12 @@ def address() -> Callable[..., str]:
     """Say where this machine reaches a host's nginx, at port 80 or another, as HOST:PORT."""
     machines = Machines(engine.plan())
     return lambda host, *port: machines.address(host.backend.name, *port)
+
+
+@pytest.fixture
+def vps(host: Host, address: Callable[..., str]) -> Vps:
+    """Ask the machine that the test runs on."""
+    return Vps(host, address(host))
 
 
 @pytest.fixture

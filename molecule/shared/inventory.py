@@ -45,12 +45,15 @@ class Inventory:
         other._repository = repository
         return other
 
-    def apply(self, *, playbook: str = "", **changes: object) -> str:
-        """Run a playbook, return what it said; raises AssertionError with that where it fails."""
-        self._changed = True
-        done = self._run(playbook, changes)
+    def apply(self, *, playbook: str = "", check: bool = False, **changes: object) -> str:
+        """Run a playbook, return what it said; raises AssertionError with that where it fails.
+
+        With `check` it only says what it would change, and how.
+        """
+        self._changed = self._changed or not check
+        done = self._run(playbook, changes, *(["--check", "--diff"] if check else []))
         assert done.returncode == 0, done.stdout + done.stderr
-        self._changed = bool(changes)
+        self._changed = self._changed if check else bool(changes)
         return done.stdout + done.stderr
 
     def restore(self) -> None:
@@ -58,13 +61,19 @@ class Inventory:
         if self._changed:
             self.apply()
 
+    def is_restored(self) -> None:
+        """Note that a test has undone its changes itself, and needs no further run."""
+        self._changed = False
+
     def refuse(self, *, playbook: str = "", **changes: object) -> str:
         """Run a playbook, expect that it fails, and return what it said."""
         done = self._run(playbook, changes)
         assert done.returncode != 0, f"was not refused:\n{done.stdout}"
         return done.stdout + done.stderr
 
-    def _run(self, playbook: str, changes: dict[str, object]) -> subprocess.CompletedProcess[str]:
+    def _run(
+        self, playbook: str, changes: dict[str, object], *options: str
+    ) -> subprocess.CompletedProcess[str]:
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
             json.dump(changes, file)
             file.flush()
@@ -75,6 +84,7 @@ class Inventory:
                     f"--limit={self.machine}",
                     f"--extra-vars=@{file.name}",
                     *(f"--tags={tag}" for tag in self._tags),
+                    *options,
                     f"playbooks/{playbook}.yml" if playbook else self._playbook,
                 ],
                 cwd=self._repository,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,8 +14,9 @@ from testinfra.host import Host
 
 from containers import engine
 
-WAIT_SECONDS = 60.0
-POLL_SECONDS = 0.1
+WAIT_SECONDS = 120.0  # of a machine that has much else to do
+POLL_SECONDS = 0.3  # to ask a machine takes a process of the engine, and some 0.2 s
+MICROSECONDS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Vps:
 
     def wait_until_answers(self, site: str) -> None:
         """Wait until a site answers 200; raises AssertionError after WAIT_SECONDS."""
-        self._wait(lambda: self.get(site).status == http.HTTPStatus.OK, f"{site} answers")
+        self.wait_until(lambda: self.get(site).status == http.HTTPStatus.OK, f"{site} answers")
 
     def generations(self, pool: str) -> list[Generation]:
         """The generations that are alive, by the pool's status file."""
@@ -80,9 +82,13 @@ class Vps:
         """How many processes and threads the kernel lets the pool have."""
         return int(self.host.check_output(f"cat {self._cgroup(pool, 'pids')}/pids.max"))
 
+    def tasks(self, pool: str) -> int:
+        """How many processes and threads the pool has."""
+        return int(self.host.check_output(f"cat {self._cgroup(pool, 'pids')}/pids.current"))
+
     def wait_for_generation(self, pool: str, number: int) -> None:
         """Wait until this generation is the only one."""
-        self._wait(
+        self.wait_until(
             lambda: [g.number for g in self.generations(pool)] == [number],
             f"generation {number} of {pool} is the only one",
         )
@@ -107,9 +113,9 @@ class Vps:
 
     def wait_for_another_super_daemon(self, pool: str, before: int) -> None:
         """Wait until a generation serves under another super-daemon than this one."""
-        self._wait(lambda: self.main_pid(pool) not in (0, before), f"{pool} comes back")
+        self.wait_until(lambda: self.main_pid(pool) not in (0, before), f"{pool} comes back")
         active = "systemctl is-active"  # which it is once a generation was ready
-        self._wait(
+        self.wait_until(
             lambda: self.host.run(f"{active} kechi@{pool}.service").rc == 0, f"{pool} serves"
         )
 
@@ -118,14 +124,19 @@ class Vps:
         group = self._cgroup(pool, "name=systemd")
         return [int(pid) for pid in self.host.check_output(f"cat {group}/cgroup.procs").split()]
 
-    def commands(self, pool: str) -> list[str]:
-        """The names of the processes in the pool's unit, which say what they are for."""
+    def processes(self, pool: str) -> dict[int, str]:
+        """The processes in the pool's unit, by their pids: the names say what they are for."""
         pids = ",".join(map(str, self.pids(pool)))
-        return str(self.host.run(f"ps -o comm= -p {pids}").stdout).split()
+        lines = str(self.host.run(f"ps -o pid=,comm= -p {pids}").stdout).splitlines()
+        return {int(pid): name for pid, name in (line.split() for line in lines)}
+
+    def commands(self, pool: str) -> list[str]:
+        """Their names alone."""
+        return list(self.processes(pool).values())
 
     def wait_until_asleep(self, pool: str, app: str) -> None:
         """Wait until an app has no process; raises AssertionError after WAIT_SECONDS."""
-        self._wait(lambda: f"kechi:{app}" not in self.commands(pool), f"{app} has no process")
+        self.wait_until(lambda: f"kechi:{app}" not in self.commands(pool), f"{app} has no process")
 
     def environment(self, pid: int) -> dict[str, str]:
         """The environment that a process was started with."""
@@ -146,6 +157,15 @@ class Vps:
         read = "journalctl --no-pager --output=cat --lines=100"
         return str(self.host.check_output(f"{read} --unit=kechi@{pool}.service"))
 
+    def timed_journal(self, pool: str) -> list[tuple[float, str]]:
+        """All lines of the pool's journal since boot, each with its time of day."""
+        read = "journalctl --no-pager --quiet --output=json --output-fields=MESSAGE --boot"
+        lines = self.host.check_output(f"{read} --unit=kechi@{pool}.service").splitlines()
+        told = [json.loads(line) for line in lines]
+        return [
+            (int(one["__REALTIME_TIMESTAMP"]) / MICROSECONDS, str(one["MESSAGE"])) for one in told
+        ]
+
     @contextmanager
     def broken_file(self, path: str, content: str) -> Iterator[None]:
         """Replace a file's content while the block runs."""
@@ -165,7 +185,8 @@ class Vps:
         return f"/sys/fs/cgroup/{controller.removeprefix('name=')}{path}"
 
     @staticmethod
-    def _wait(condition: Callable[[], bool], what: str) -> None:
+    def wait_until(condition: Callable[[], bool], what: str) -> None:
+        """Wait until something is so; raises AssertionError after WAIT_SECONDS."""
         deadline = time.monotonic() + WAIT_SECONDS
         while not condition():
             assert time.monotonic() < deadline, f"not within {WAIT_SECONDS:g} s: {what}"
