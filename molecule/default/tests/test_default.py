@@ -1,50 +1,14 @@
-"""The whole path on one machine: two pools behind nginx, restarted, limited, and recovering."""
+"""The whole path on one machine: two pools behind nginx."""
 
 from __future__ import annotations
 
 import http.client
 import json
-import re
-import time
 
 import pytest
 
 from harness.load import Target, load
-from shared.vps import Vps
-
-RESTARTS = 20
-KILLS = 3
-SETTLE_SECONDS = 2.0  # to be seen in the report: how it is before, and after
-HOG_MB = 600  # twice what the pool may have
-SOCKETS = {
-    "/run/kechi/main.sock": [
-        Target("new", "motd.example"),
-        Target("new", "blog.example"),
-        Target("keep-alive", "motd.example"),
-        Target("keep-alive", "blog.example"),
-        Target("slow", "motd.example", "/slow?seconds=2"),
-        Target("upload", "echo.example"),
-    ],
-    "/run/kechi/main/notes.sock": [
-        Target("new", "notes.example"),
-        Target("keep-alive", "notes.example"),
-    ],
-    "/run/kechi/main/team.sock": [Target("rare", "team.example")],
-    "/run/kechi/clock.sock": [
-        Target("new", "clock.example"),
-        Target("keep-alive", "clock.example"),
-        Target("slow", "clock.example", "/slow?seconds=2"),
-    ],
-}
-# of what no unit of a pool has; it may have gone by now, as workers do that are idle or recycled
-FOREIGN = "test ! -e /proc/$pid || grep -q kechi@ /proc/$pid/cgroup || echo $pid"
-TARGETS = [target for targets in SOCKETS.values() for target in targets]
-POOLS = ("main", "clock")
-
-
-@pytest.fixture
-def vps(host, address):
-    return Vps(host, address(host))
+from shared.targets import POOLS
 
 
 @pytest.mark.parametrize(
@@ -110,30 +74,6 @@ def test_memory_of_the_workers_is_told(host, vps):
     assert host.run("shared_memory_size 999999").rc != 0
 
 
-def test_no_request_fails_in_restarts_by_hup(vps, proof):
-    first = {pool: vps.generation(pool) for pool in POOLS}
-    with proof.load(vps, TARGETS, pools=POOLS) as watch:
-        time.sleep(SETTLE_SECONDS)
-        for number in range(1, RESTARTS + 1):
-            watch.event(f"HUP {number}")
-            for pool in POOLS:
-                vps.hup(pool)
-            for pool in POOLS:
-                vps.wait_for_generation(pool, first[pool] + number)
-        time.sleep(SETTLE_SECONDS)
-    report = watch.reports["nginx"]
-    assert report.reopened == 0, "a restart must not close what the front end keeps"
-    assert {pool: vps.generation(pool) - first[pool] for pool in POOLS} == dict.fromkeys(
-        POOLS, RESTARTS
-    )
-    for target in TARGETS:
-        began = first["clock" if target.host.startswith("clock") else "main"]
-        seen = report.generations(target.host)
-        assert seen <= set(range(began, began + RESTARTS + 1))
-        if target.kind in ("new", "keep-alive"):
-            assert seen == set(range(began, began + RESTARTS + 1)), target
-
-
 def test_a_generation_that_fails_to_start_is_told_and_the_old_one_goes_on(vps, host):
     generation = vps.generation("main")
     with vps.broken_file("/etc/kechi/pools/main.toml", "not = [toml"):
@@ -146,36 +86,6 @@ def test_a_generation_that_fails_to_start_is_told_and_the_old_one_goes_on(vps, h
     vps.reload("main")
     assert vps.generation("main") > generation
     assert vps.get("motd.example").status == 200
-
-
-def test_a_memory_hog_is_killed_by_the_limit_and_the_sites_recover(vps, host):
-    limit = host.check_output("systemctl show --property=MemoryMax --value kechi@main.service")
-    assert int(limit) == 300 * 1024 * 1024
-    super_daemon = vps.main_pid("main")
-    killed = vps.oom_kills("main")
-    assert vps.get("hog.example", "/?megabytes=16").status == 200
-    assert vps.get("hog.example", f"/?megabytes={HOG_MB}").status == 503
-    assert vps.oom_kills("main") > killed
-    vps.wait_until_answers("motd.example")
-    vps.wait_until_answers("blog.example")
-    assert vps.get("clock.example").status == 200
-    assert vps.main_pid("main") == super_daemon, "one worker's death was the whole pool's"
-
-
-def test_a_kill_9_of_the_super_daemons_costs_no_request_and_leaves_no_orphan(vps, host, proof):
-    with proof.load(vps, TARGETS, sockets=SOCKETS, pools=POOLS) as watch:
-        for number in range(1, KILLS + 1):
-            time.sleep(SETTLE_SECONDS)
-            watch.event(f"kill -9, {number}")
-            before = {pool: (vps.main_pid(pool), vps.pids(pool)) for pool in POOLS}
-            host.check_output(f"kill -9 {' '.join(str(pid) for pid, _ in before.values())}")
-            for pool, (super_daemon, orphans) in before.items():
-                vps.wait_for_another_super_daemon(pool, super_daemon)
-                assert host.run(f"ps -o pid= -p {','.join(map(str, orphans))}").stdout == ""
-            held = [host.check_output(f"ss --no-header -xlp src {path}") for path in SOCKETS]
-            holders = set(re.findall(r"pid=(\d+)", str(held))) - {"1"}
-            assert holders, held
-            assert host.check_output(f"for pid in {' '.join(holders)}; do {FOREIGN}; done") == ""
 
 
 def test_the_units_are_there_after_a_reboot(host):

@@ -6,10 +6,6 @@ import http.client
 import re
 from urllib.parse import urlencode
 
-import pytest
-
-from shared.vps import Vps
-
 ASK = """python3 -c '
 import socket, sys
 connection = socket.socket(socket.AF_UNIX)
@@ -18,11 +14,6 @@ connection.sendall(sys.stdin.buffer.read())
 print(connection.makefile().readline())
 '"""
 SITES = {"notes": "Everybody&#x27;s notes", "team": "The team&#x27;s notes"}
-
-
-@pytest.fixture
-def vps(host, address):
-    return Vps(host, address(host))
 
 
 def test_two_sites_of_one_django_project_answer_each_from_a_process_of_its_own(vps, host):

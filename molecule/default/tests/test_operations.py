@@ -8,7 +8,6 @@ import pytest
 
 from harness.load import Target, load
 from shared.inventory import Inventory
-from shared.vps import Vps
 
 MOST_EXPOSED = 2.0
 POOLS = ("main", "clock")
@@ -17,11 +16,6 @@ SITES = [
     Target("keep-alive", "clock.example"),
     Target("slow", "motd.example", "/slow?seconds=2"),
 ]
-
-
-@pytest.fixture
-def vps(host, address):
-    return Vps(host, address(host))
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import time
 import pytest
 
 from harness.load import Target, load_within
-from shared.vps import Vps
 
 UNIT = "stored.service"
 SOCKET = "/run/stored.sock"
@@ -26,11 +25,6 @@ Restart=always
 RestartSec=100ms
 FileDescriptorStoreMax=16
 """
-
-
-@pytest.fixture
-def vps(host, address):
-    return Vps(host, address(host))
 
 
 @pytest.fixture

@@ -1,0 +1,34 @@
+"""New generations by HUP, again and again, under load from all sides: no request is lost."""
+
+from __future__ import annotations
+
+import time
+
+from shared.targets import POOLS, SOCKETS, TARGETS, pool_of
+
+RESTARTS = 20
+SETTLE_SECONDS = 2.0  # to be seen in the report: how it is before, and after
+
+
+def test_no_request_fails_in_restarts_by_hup(vps, proof):
+    first = {pool: vps.generation(pool) for pool in POOLS}
+    with proof.load(vps, TARGETS, sockets=SOCKETS, pools=POOLS) as watch:
+        time.sleep(SETTLE_SECONDS)
+        for number in range(1, RESTARTS + 1):
+            watch.event(f"HUP {number}")
+            for pool in POOLS:
+                vps.hup(pool)
+            for pool in POOLS:
+                vps.wait_for_generation(pool, first[pool] + number)
+        time.sleep(SETTLE_SECONDS)
+    report = watch.reports["nginx"]
+    assert report.reopened == 0, "a restart must not close what the front end keeps"
+    assert {pool: vps.generation(pool) - first[pool] for pool in POOLS} == dict.fromkeys(
+        POOLS, RESTARTS
+    )
+    for target in TARGETS:
+        began = first[pool_of(target)]
+        seen = report.generations(target.host)
+        assert seen <= set(range(began, began + RESTARTS + 1))
+        if target.kind in ("new", "keep-alive"):
+            assert seen == set(range(began, began + RESTARTS + 1)), target

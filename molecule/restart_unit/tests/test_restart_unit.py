@@ -1,0 +1,90 @@
+"""What is done to a unit and its processes, in turn, under load from all sides."""
+
+from __future__ import annotations
+
+import re
+import time
+
+from shared.targets import POOLS, SOCKETS, TARGETS, pool_of
+
+ROUNDS = 2
+SETTLE_SECONDS = 2.0
+# of what no unit of a pool has; it may have gone by now, as workers do that are idle or recycled
+FOREIGN = "test ! -e /proc/$pid || grep -q kechi@ /proc/$pid/cgroup || echo $pid"
+HOSTS = {pool: {one.host for one in TARGETS if pool_of(one) == pool} for pool in POOLS}
+ISOLATED = {"notes.example", "team.example"}
+
+
+def test_no_request_fails_in_restarts_of_the_units_and_a_daemon_reload(vps, host, proof):
+    units = " ".join(f"kechi@{pool}.service" for pool in POOLS)
+    with proof.load(vps, TARGETS, sockets=SOCKETS, pools=POOLS) as watch:
+        for number in range(1, ROUNDS + 1):
+            before = {pool: vps.state(pool) for pool in POOLS}
+            time.sleep(SETTLE_SECONDS)
+            watch.event(f"daemon-reload, {number}")
+            host.check_output("systemctl daemon-reload")
+            time.sleep(SETTLE_SECONDS)
+            assert {pool: vps.state(pool) for pool in POOLS} == before
+            watch.event(f"systemctl restart, {number}")
+            host.check_output(f"systemctl restart {units}")
+            for pool, (super_daemon, _) in before.items():
+                assert vps.main_pid(pool) != super_daemon
+        time.sleep(SETTLE_SECONDS)
+
+
+def test_a_kill_9_of_the_super_daemons_costs_no_request_and_leaves_no_orphan(vps, host, proof):
+    with proof.load(vps, TARGETS, sockets=SOCKETS, pools=POOLS) as watch:
+        for number in range(1, ROUNDS + 1):
+            time.sleep(SETTLE_SECONDS)
+            watch.event(f"kill -9, {number}")
+            before = {pool: (vps.main_pid(pool), vps.pids(pool)) for pool in POOLS}
+            host.check_output(f"kill -9 {' '.join(str(pid) for pid, _ in before.values())}")
+            for pool, (super_daemon, orphans) in before.items():
+                vps.wait_for_another_super_daemon(pool, super_daemon)
+                assert host.run(f"ps -o pid= -p {','.join(map(str, orphans))}").stdout == ""
+            held = [host.check_output(f"ss --no-header -xlp src {path}") for path in SOCKETS]
+            holders = set(re.findall(r"pid=(\d+)", str(held))) - {"1"}
+            assert holders, held
+            assert host.check_output(f"for pid in {' '.join(holders)}; do {FOREIGN}; done") == ""
+
+
+def test_a_kill_9_of_the_servers_master_costs_no_request(vps, host, proof):
+    """Its workers finish what they have, and a new generation takes the rest."""
+    with proof.load(vps, TARGETS, sockets=SOCKETS, pools=POOLS) as watch:
+        for number in range(1, ROUNDS + 1):
+            time.sleep(SETTLE_SECONDS)
+            super_daemon, generation = vps.state("main")
+            (master,) = (one.pid for one in vps.generations("main"))
+            assert vps.processes("main")[master] == "kechi:parent"
+            watch.event(f"kill -9 of the master, {number}")
+            host.check_output(f"kill -9 {master}")
+            vps.wait_for_generation("main", generation + 1)
+            assert vps.main_pid("main") == super_daemon
+        time.sleep(SETTLE_SECONDS)
+
+
+def test_a_kill_9_of_a_worker_costs_what_it_has_in_work_and_nothing_else(vps, host, proof):
+    workers = {
+        "kechi:shared": ("main", HOSTS["main"] - ISOLATED),
+        "kechi:notes": ("main", {"notes.example"}),
+        "kechi:team": ("main", {"team.example"}),
+        "node": ("clock", HOSTS["clock"]),
+    }
+    before = {pool: vps.state(pool) for pool in POOLS}
+    with proof.load(vps, TARGETS, sockets=SOCKETS, pools=POOLS) as watch:
+        for number in range(1, ROUNDS + 1):
+            for name, (pool, hosts) in workers.items():
+                time.sleep(SETTLE_SECONDS)
+                vps.wait_until_answers(min(hosts))  # who sleeps is awake then
+                # two of them while one is recycled
+                pids = {pid for pid, found in vps.processes(pool).items() if found == name}
+                assert pids, name
+                with watch.kill(f"kill -9 of {name}, {number}", hosts):
+                    host.check_output(f"kill -9 {' '.join(map(str, pids))}")
+                for site in hosts:
+                    vps.wait_until_answers(site)
+                assert pids.isdisjoint(vps.pids(pool))
+        time.sleep(SETTLE_SECONDS)
+    assert vps.state("main") == before["main"], "one worker's death was the whole pool's"
+    super_daemon, generation = before["clock"]
+    assert vps.state("clock") == (super_daemon, generation + ROUNDS)
