@@ -8,18 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.load import Target, load
+from harness.load import load
 from shared.inventory import REPOSITORY, Inventory
+from shared.targets import POOLS, SOCKETS, TARGETS
 from shared.vps import Vps
 
-SITES = [
-    Target("new", "motd.example"),
-    Target("keep-alive", "blog.example"),
-    Target("slow", "motd.example", "/slow?seconds=2"),
-    Target("new", "clock.example"),
-    Target("keep-alive", "clock.example"),
-    Target("slow", "clock.example", "/slow?seconds=2"),
-]
 NEEDED = (
     ".config/collections",
     "ansible.cfg",
@@ -31,7 +24,6 @@ NEEDED = (
     "roles",
     "supervisor_py",
 )
-POOLS = ("main", "clock")
 
 
 class Copy:
@@ -55,20 +47,13 @@ class Copy:
 
 
 @pytest.fixture
-def vps(host, address):
-    return Vps(host, address(host))
-
-
-@pytest.fixture
 def copy(tmp_path):
     return Copy(tmp_path / "copy")
 
 
-@pytest.fixture(scope="module")  # restored once: site.yml takes its time
+@pytest.fixture
 def inventory(host):
-    inventory = Inventory(host.backend.name)
-    yield inventory
-    inventory.restore()
+    return Inventory(host.backend.name)
 
 
 def _version(vps: Vps, pool: str) -> str:
@@ -79,14 +64,13 @@ def _version(vps: Vps, pool: str) -> str:
 
 
 def test_a_new_version_of_the_super_daemon_takes_its_place_and_loses_no_request(
-    vps, inventory, copy
+    vps, inventory, copy, proof
 ):
     before = {pool: vps.state(pool) for pool in POOLS}
     copy.change("supervisor_py/__init__.py", '__version__ = "', '__version__ = "9.')
-    with load(vps.address, SITES) as report:
+    with proof.load(vps, TARGETS, sockets=SOCKETS, pools=POOLS) as watch:
+        watch.event("site.yml of another version")
         inventory.of(copy.path).apply()
-    print(report)
-    assert report.failures == [], str(report)
     assert all(_version(vps, pool).startswith("9.") for pool in POOLS)
     assert vps.state("clock") == before["clock"]
     # The vhost server is of the same package, so that pool gets a new generation as well.
@@ -100,7 +84,7 @@ def test_a_new_version_that_does_not_run_is_refused_with_the_reason_and_the_old_
     before = {pool: (vps.state(pool), _version(vps, pool)) for pool in POOLS}
     installed = host.check_output("readlink /usr/local/lib/kechi/current")
     copy.change("supervisor_py/loop.py", "import errno\n", "import errno, nonsense\n")
-    with load(vps.address, SITES) as report:
+    with load(vps.address, TARGETS) as report:
         output = inventory.of(copy.path).refuse()
     assert report.failures == [], str(report)
     assert "No module named 'nonsense'" in output
