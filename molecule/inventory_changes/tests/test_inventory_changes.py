@@ -8,7 +8,6 @@ import pytest
 
 from harness.load import Target, load
 from shared.inventory import Inventory
-from shared.vps import Vps
 
 NEW_APP = {
     "name": "second",
@@ -28,33 +27,23 @@ ISOLATED_SITES = [
 
 
 @pytest.fixture
-def vps(host, address):
-    return Vps(host, address(host))
-
-
-@pytest.fixture
 def inventory(host):
     inventory = Inventory(host.backend.name)
     yield inventory
     inventory.restore()
 
 
-def test_a_pool_that_is_gone_from_the_inventory_goes_on_and_is_told_of(vps, inventory):
-    pools = inventory.variables["vhost_app_pools"]
-    before = vps.state("clock")
-    output = inventory.apply(vhost_app_pools=pools[:1])
-    assert "the pool clock goes on, and is not in the inventory" in " ".join(output.split())
-    assert vps.state("clock") == before
-
-
-def test_a_bigger_limit_holds_at_once_and_restarts_nothing(vps, host, inventory):
-    pools = inventory.variables["vhost_app_pools"]
-    pools[0]["memory_max_mb"] += 16
-    pools[0]["tasks_max"] = 200
+def test_a_bigger_limit_holds_at_once_and_restarts_nothing_nor_does_a_pool_that_is_gone(
+    vps, inventory
+):
+    main, _clock = inventory.variables["vhost_app_pools"]
+    main["memory_max_mb"] += 16
+    main["tasks_max"] = 200
     before = vps.state("main"), vps.state("clock")
-    inventory.apply(vhost_app_pools=pools)
+    output = inventory.apply(vhost_app_pools=[main])
+    assert "the pool clock goes on, and is not in the inventory" in " ".join(output.split())
     assert (vps.state("main"), vps.state("clock")) == before
-    assert vps.memory_limit("main") == pools[0]["memory_max_mb"] * 1024 * 1024
+    assert vps.memory_limit("main") == main["memory_max_mb"] * 1024 * 1024
     assert vps.tasks_limit("main") == 200
 
 
@@ -90,6 +79,7 @@ def test_a_new_app_joins_its_pool_by_graceful_restart_and_goes_only_when_that_is
     inventory.apply(vhost_app_pools=pools)
     assert vps.get("second.example").status == 421
     assert host.file("/srv/www/second/shared/greeting").exists
+    inventory.is_restored()
 
 
 def test_an_isolated_app_comes_and_goes_and_no_request_to_the_others_fails(vps, host, inventory):
@@ -113,6 +103,7 @@ def test_an_isolated_app_comes_and_goes_and_no_request_to_the_others_fails(vps, 
     for left in ("/etc/systemd/system/kechi@main.second.socket", "/run/kechi/main/second.sock"):
         assert not host.file(left).exists
     assert vps.get("second.example").status == 421
+    inventory.is_restored()
 
 
 def test_an_isolated_app_that_does_not_load_is_refused_before_its_pool_is_stopped(
@@ -187,6 +178,7 @@ def test_a_new_pool_that_does_not_start_whole_is_told_at_once_with_the_reason(
         output = inventory.refuse(vhost_app_pools=pools)
     finally:
         inventory.apply(vhost_app_pools=[*pools[:-1], {**pool, "state": "absent"}])
+        inventory.is_restored()
     assert host.run(
         "systemctl is-active kechi@broken.service kechi@broken.socket"
     ).stdout.split() == (["inactive"] * 2)
