@@ -1,0 +1,78 @@
+"""Scenarios run several at once, the long ones first, and each one's end is told."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import scenarios
+from scripts.scenarios import Done
+
+THERE = ("default", "deploy", "node", "tls", "vps")
+# what a scenario's run is replaced by: it says what molecule says, and ends as its name wants it
+FAKE = (
+    sys.executable,
+    "-c",
+    "import sys; name = sys.argv[1]\n"
+    "print(f'INFO     {name} \\u279c converge: Executing')\n"
+    "print(f'all about {name}')\n"
+    "sys.exit(name == 'broken')",
+)
+
+
+def test_all_are_run_the_long_ones_first_but_those_that_have_to_be_named() -> None:
+    assert scenarios.choose(THERE, []) == ["deploy", "tls", "default", "node"]
+    assert scenarios.choose(THERE, ["node", "vps", "tls"]) == ["tls", "node", "vps"]
+
+
+def test_a_scenario_that_is_not_there_is_told_with_those_that_are() -> None:
+    with pytest.raises(ValueError, match='"nose" is no scenario; there are: default, deploy, node'):
+        scenarios.choose(THERE, ["nose"])
+
+
+def test_each_of_the_long_ones_is_there() -> None:
+    there = {file.parent.name for file in scenarios.REPOSITORY.glob("molecule/*/molecule.yml")}
+    assert set(scenarios.LONGEST) <= there
+
+
+@pytest.mark.parametrize(
+    ("line", "action"),
+    [
+        ("INFO     tls ➜ converge: Executing", "converge"),
+        (
+            "\x1b[36mINFO    \x1b[0m \x1b[32mrestart_hup\x1b[0m ➜ \x1b[33mprepare\x1b[0m:"
+            " \x1b[36mExecuting\x1b[0m",
+            "prepare",
+        ),
+        ("INFO     tls ➜ converge: Executed: Successful", ""),
+        ("TASK [converge: Executing] ***", ""),
+    ],
+)
+def test_molecules_log_tells_what_takes_how_long(line: str, action: str) -> None:
+    assert scenarios.action(line) == action
+
+
+def test_a_failed_one_is_shown_and_the_others_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = scenarios.run_all(["broken", "one", "two"], 2, tmp_path / "logs", FAKE)
+    assert {one.name: one.code for one in done} == {"broken": 1, "one": 0, "two": 0}
+    assert all("converge" in one.actions for one in done)
+    told = capsys.readouterr().out
+    assert "all about broken" in told
+    assert "all about one" not in told
+    assert "FAILED: broken" in told
+    assert "(3 of 3)" in told
+    assert "all about one" in (tmp_path / "logs" / "one.log").read_text(encoding="utf-8")
+
+
+def test_the_table_has_the_longest_first(tmp_path: Path) -> None:
+    quick = Done("quick", 0, 60.0, 20.0, {"converge": 30.0, "verify": 10.0}, tmp_path)
+    slow = Done("slow", 1, 90.4, 35.6, {"verify": 80.0}, tmp_path)
+    head, first, second = scenarios.table([quick, slow]).splitlines()
+    assert head.split() == [
+        *("scenario", "seconds", "check", "converge", "idempotence", "verify"),
+        *("other", "processor"),
+    ]
+    assert first.split() == ["slow", "FAILED", "90", "0", "0", "0", "80", "10", "36"]
+    assert second.split() == ["quick", "passed", "60", "0", "30", "0", "10", "20", "20"]
