@@ -8,9 +8,8 @@ module: files
 short_description: Have directories and rendered files, many in one call
 version_added: 0.1.0
 description:
-  - Does what a loop of M(ansible.builtin.file) and M(ansible.builtin.template) does, in one
-    round trip for all of them.
-  - Nothing is removed.
+  - Does what a loop of M(ansible.builtin.file) and M(ansible.builtin.template) does, and after it
+    M(kechi.vps.unit_current), in one round trip for all of them.
 options:
   directories:
     description: Directories, made before the files.
@@ -69,6 +68,31 @@ options:
         description: A command that must succeed for the file to be put in place; C(%s) is the new
           file.
         type: str
+  absent:
+    description: Files and symlinks that are removed, after the others were written.
+    type: list
+    elements: path
+    default: []
+  units:
+    description: Units that read these files, as M(kechi.vps.unit_current) takes them.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The unit.
+        type: str
+        required: true
+      paths:
+        description: Files, and directories (their files, and whether one has gone).
+        type: list
+        elements: path
+        required: true
+      by:
+        description: How the unit reads them.
+        type: str
+        choices: [restart, reload]
+        required: true
 attributes:
   check_mode:
     support: full
@@ -93,7 +117,12 @@ EXAMPLES = """
 
 RETURN = """
 paths:
-  description: What was made or changed.
+  description: What was made, changed or removed.
+  returned: always
+  type: list
+  elements: str
+units:
+  description: The units that were restarted or reloaded.
   returned: always
   type: list
   elements: str
@@ -105,6 +134,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils import units
 
 ATTRIBUTES = {
     "owner": {"type": "str", "default": "root"},
@@ -142,6 +173,17 @@ class Files:
             self._write(path, wanted["content"], wanted["validate"])
         return self._attributes(wanted) or written
 
+    def absent(self, name: str) -> bool:
+        """Have no such file."""
+        path = Path(name)
+        if not path.is_symlink() and not path.exists():
+            return False
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        self._diff(path, text or "there\n", "")
+        if not self.module.check_mode:
+            path.unlink()
+        return True
+
     def _write(self, path: Path, content: str, validate: str | None) -> None:
         handle, name = tempfile.mkstemp(dir=self.module.tmpdir)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -172,7 +214,7 @@ class Files:
 
 
 def main() -> None:
-    """Directories first, then files."""
+    """Directories first, then files, then the units that read them."""
     module = AnsibleModule(
         argument_spec={
             "directories": {
@@ -197,13 +239,17 @@ def main() -> None:
                     **ATTRIBUTES,
                 },
             },
+            "absent": {"type": "list", "elements": "path", "default": []},
+            "units": {"type": "list", "elements": "dict", "default": [], "options": units.OPTIONS},
         },
         supports_check_mode=True,
     )
     files = Files(module)
     changed = [item["path"] for item in module.params["directories"] if files.directory(item)]
     changed += [item["path"] for item in module.params["files"] if files.file(item)]
-    module.exit_json(changed=bool(changed), paths=changed, diff=files.diffs)
+    changed += [path for path in module.params["absent"] if files.absent(path)]
+    behind = units.bring_up_to_date(module, module.params["units"])
+    module.exit_json(changed=bool(changed or behind), paths=changed, units=behind, diff=files.diffs)
 
 
 if __name__ == "__main__":

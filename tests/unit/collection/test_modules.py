@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from ansible_collections.kechi.vps.plugins.modules import pool_state, unit_current
+from ansible_collections.kechi.vps.plugins.module_utils import units
+from ansible_collections.kechi.vps.plugins.modules import pool_state
 from ansible_collections.kechi.vps.plugins.plugin_utils import trees
 
 MB = 1024 * 1024
@@ -157,7 +158,7 @@ def test_a_release_is_named_by_its_content_alone(tmp_path):
 )
 def test_a_units_last_change_is_told_in_the_time_of_files(state, moment):
     shown = f"ActiveState={state}\nStateChangeTimestampMonotonic=20000000\n"
-    assert unit_current.since(shown, now=1_000, monotonic=50) == moment
+    assert units.since(shown, now=1_000, monotonic=50) == moment
 
 
 def test_the_newest_of_files_and_directories_counts(tmp_path):
@@ -165,7 +166,7 @@ def test_the_newest_of_files_and_directories_counts(tmp_path):
     (tmp_path / "a" / "file").touch()
     os.utime(tmp_path / "a" / "file", (1, 30))
     os.utime(tmp_path / "a", (1, 20))
-    assert unit_current.newest([str(tmp_path / "a" / "absent")]) == 0
-    assert unit_current.newest([str(tmp_path / "a"), str(tmp_path / "absent")]) == 30
+    assert units.newest([str(tmp_path / "a" / "absent")]) == 0
+    assert units.newest([str(tmp_path / "a"), str(tmp_path / "absent")]) == 30
     (tmp_path / "a" / "file").unlink()  # which its directory tells
-    assert unit_current.newest([str(tmp_path / "a")]) > 30
+    assert units.newest([str(tmp_path / "a")]) > 30

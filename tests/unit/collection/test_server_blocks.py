@@ -66,7 +66,7 @@ def configuration(sites, **variables):
         **yaml.safe_load((ROLE / "vars" / "main.yml").read_text()),
         "_frontend_tls": False,
         "_frontend_http2_directive": True,
-        "__frontend_ipv6": {"stat": {"exists": True}},
+        "_frontend_machine": {"ipv6": True},
     }
     template = environment.from_string((ROLE / "templates" / "kechi.conf.j2").read_text())
     return template.render({**role, "frontend_sites": sites, **variables})

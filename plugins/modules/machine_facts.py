@@ -1,0 +1,168 @@
+#!/usr/bin/python
+"""All that the roles have to know of a machine before they change it, in one look."""
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+module: machine_facts
+short_description: Learn in one call what the roles of this collection ask of a machine
+version_added: 0.1.0
+description:
+  - Looks at memory, packages, users, units and a few files, and changes nothing.
+  - C(site.yml) calls it once, and registers C(kechi_machine), by which the roles leave out tasks
+    that would find nothing to do. A role that finds none looks itself.
+  - Returns the facts C(memtotal_mb), C(swaptotal_mb) and C(virtualization_tech_guest), as
+    M(ansible.builtin.setup) has them.
+attributes:
+  check_mode:
+    support: full
+    description: Changes nothing anyway.
+author: the kechi.vps authors
+"""
+
+EXAMPLES = """
+- name: Learn what there is
+  kechi.vps.machine_facts:
+  register: kechi_machine
+"""
+
+RETURN = """
+packages:
+  description: The version of each installed package.
+  returned: always
+  type: dict
+users:
+  description: Each user's name, home and shell, with colons between.
+  returned: always
+  type: list
+  elements: str
+settled:
+  description: The units that are enabled and active, by files that systemd has read.
+  returned: always
+  type: list
+  elements: str
+unit_files:
+  description: This collection's units in C(/etc/systemd/system).
+  returned: always
+  type: list
+  elements: str
+ipv6:
+  description: Whether the machine speaks IPv6.
+  returned: always
+  type: bool
+front_end:
+  description: What C(/etc/kechi/frontend.json) holds.
+  returned: always
+  type: dict
+firewall:
+  description: Whether anything of M(kechi.vps.firewall) is there.
+  returned: always
+  type: bool
+page_merging:
+  description: How the kernel merges equal pages, by the names of its files; empty where it can't.
+  returned: always
+  type: dict
+"""
+
+import json
+import pwd
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils import dpkg
+
+UNITS = Path("/etc/systemd/system")
+FRONT_END = Path("/etc/kechi/frontend.json")
+IPV6 = Path("/proc/net/if_inet6")
+MERGING = Path("/sys/kernel/mm/ksm")
+MERGING_FILES = ("run", "pages_to_scan", "sleep_millisecs")
+FIREWALL = (
+    Path("/etc/kechi/firewall.nft"),
+    UNITS / "kechi-firewall.service",
+    Path("/run/kechi-firewall"),
+)
+SETTLED = {"ActiveState": "active", "UnitFileState": "enabled", "NeedDaemonReload": "no"}
+SHOW = ("systemctl", "show", f"--property=Id,{','.join(SETTLED)}", "*.service", "*.timer")
+
+
+def memory_mb(meminfo: str, name: str) -> int:
+    """One line of /proc/meminfo, in MB."""
+    (line,) = (line for line in meminfo.splitlines() if line.startswith(f"{name}:"))
+    return int(line.split()[1]) // 1024
+
+
+def settled(shown: str) -> list[str]:
+    """The units that need nothing, by what `SHOW` prints."""
+    units = (
+        dict(line.split("=", 1) for line in unit.splitlines() if "=" in line)
+        for unit in shown.split("\n\n")
+    )
+    return sorted(
+        unit["Id"]
+        for unit in units
+        if unit and all(unit.get(name) == value for name, value in SETTLED.items())
+    )
+
+
+def guest(container: str, machine: str) -> list[str]:
+    """What `systemd-detect-virt` says, in the words of Ansible's facts."""
+    if container not in ("", "none"):
+        return ["container", container]
+    return [machine] if machine not in ("", "none") else []
+
+
+def page_merging(folder: Path) -> dict[str, int]:
+    """The kernel's settings for merging equal pages; none where it has no such thing."""
+    try:
+        return {name: int((folder / name).read_text()) for name in MERGING_FILES}
+    except (OSError, ValueError):
+        return {}
+
+
+def front_end(path: Path) -> dict[str, Any]:
+    """What the role `frontend` has left for health checks."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _detect(kind: str) -> str:
+    # it fails where there is nothing of the kind, or no systemd
+    command = ["systemd-detect-virt", f"--{kind}"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        return ""
+
+
+def main() -> None:
+    """Look."""
+    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    meminfo = Path("/proc/meminfo").read_text()
+    _, packages, _ = module.run_command([*dpkg.QUERY], check_rc=True)
+    _, shown, _ = module.run_command([*SHOW], check_rc=True)
+    module.exit_json(
+        changed=False,
+        ansible_facts={
+            "ansible_memtotal_mb": memory_mb(meminfo, "MemTotal"),
+            "ansible_swaptotal_mb": memory_mb(meminfo, "SwapTotal"),
+            "ansible_virtualization_tech_guest": guest(_detect("container"), _detect("vm")),
+        },
+        packages=dpkg.installed(packages),
+        users=[f"{user.pw_name}:{user.pw_dir}:{user.pw_shell}" for user in pwd.getpwall()],
+        settled=settled(shown),
+        unit_files=sorted(path.name for path in UNITS.glob("kechi*") if path.is_file()),
+        ipv6=IPV6.exists(),
+        front_end=front_end(FRONT_END),
+        firewall=any(path.exists() for path in FIREWALL),
+        page_merging=page_merging(MERGING),
+    )
+
+
+if __name__ == "__main__":
+    main()

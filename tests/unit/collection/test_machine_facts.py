@@ -1,0 +1,133 @@
+"""What the roles leave out, because one look at the machine has shown it to be done."""
+
+from types import SimpleNamespace
+from unittest.mock import MagicMock
+
+import pytest
+
+from ansible_collections.kechi.vps.plugins.action.packages import ActionModule
+from ansible_collections.kechi.vps.plugins.module_utils import dpkg
+from ansible_collections.kechi.vps.plugins.modules import files, machine_facts
+
+KNOWN = {"nginx": "1.26.3-3", "openssl": "3.5.1-1"}
+
+
+def test_only_packages_that_are_there_whole_count_as_installed():
+    shown = "installed nginx 1.26.3-3\nconfig-files apache2 2.4\nhalf-configured certbot 4.0\n"
+    assert dpkg.installed(shown) == {"nginx": "1.26.3-3"}
+
+
+def test_check_mode_is_blind_where_package_lists_were_never_fetched(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "apt", SimpleNamespace())
+    lists = str(tmp_path / "*_Packages*")
+    assert dpkg.blindness(lists) == "its package lists were never fetched"
+    (tmp_path / "deb.example_dists_trixie_main_binary-amd64_Packages.lz4").touch()
+    assert dpkg.blindness(lists) == ""
+    monkeypatch.setitem(__import__("sys").modules, "apt", None)
+    assert dpkg.blindness(lists) == "python3-apt is not installed yet"
+
+
+UNIT = "Id={}\nActiveState={}\nUnitFileState={}\nNeedDaemonReload={}\n"
+
+
+@pytest.mark.parametrize(
+    ("states", "settled"),
+    [
+        (("active", "enabled", "no"), True),
+        (("inactive", "enabled", "no"), False),
+        (("active", "disabled", "no"), False),
+        (("active", "enabled", "yes"), False),
+    ],
+)
+def test_a_unit_is_left_alone_only_where_it_runs_now_and_at_boot_by_its_files(states, settled):
+    shown = "\n".join(
+        [UNIT.format("a.service", *states), UNIT.format("b.timer", "active", "", "no")]
+    )
+    assert machine_facts.settled(shown) == (["a.service"] if settled else [])
+    assert machine_facts.settled("\n") == []
+
+
+@pytest.mark.parametrize(
+    ("container", "machine", "found"),
+    [
+        ("podman", "kvm", ["container", "podman"]),
+        ("none", "kvm", ["kvm"]),
+        ("none", "none", []),
+        ("", "", []),
+    ],
+)
+def test_a_container_is_told_from_a_machine(container, machine, found):
+    assert machine_facts.guest(container, machine) == found
+
+
+def test_memory_is_counted_in_whole_megabytes():
+    meminfo = "MemTotal:        1014456 kB\nMemFree:  1 kB\nSwapTotal:       524284 kB\n"
+    assert machine_facts.memory_mb(meminfo, "MemTotal") == 990
+    assert machine_facts.memory_mb(meminfo, "SwapTotal") == 511
+
+
+def test_a_kernel_that_merges_no_pages_and_a_front_end_that_is_not_there_are_empty(tmp_path):
+    assert machine_facts.page_merging(tmp_path) == {}
+    for name in machine_facts.MERGING_FILES:
+        (tmp_path / name).write_text("1\n")
+    assert machine_facts.page_merging(tmp_path) == dict.fromkeys(machine_facts.MERGING_FILES, 1)
+    file = tmp_path / "frontend.json"
+    assert machine_facts.front_end(file) == {}
+    file.write_text('{"port": 80')
+    assert machine_facts.front_end(file) == {}
+    file.write_text('{"port": 80}')
+    assert machine_facts.front_end(file) == {"port": 80}
+
+
+class Packages:
+    """The action, with a machine that answers from a list."""
+
+    def __init__(self, names, *, missing=(), blind="", check=False, known=None):
+        task = MagicMock(args={"names": names, "known": known or {}}, check_mode=check, async_val=0)
+        self.found = {"changed": False, "missing": list(missing), "versions": {}, "blind": blind}
+        self.asked = []
+        action = ActionModule(task, MagicMock(), MagicMock(), MagicMock(), MagicMock(), MagicMock())
+        action._module = self.module
+        self.result = action.run()
+
+    def module(self, name, arguments, _variables):
+        self.asked.append((name.rpartition(".")[2], arguments.get("name") or arguments["names"]))
+        return {"changed": True} if name.endswith("apt") else self.found
+
+
+def test_nobody_is_asked_for_packages_that_are_known_to_be_there():
+    machine = Packages(["nginx"], known=KNOWN)
+    assert (machine.asked, machine.result["versions"]) == ([], {"nginx": "1.26.3-3"})
+    assert machine.result["changed"] is False
+
+
+def test_apt_is_asked_only_for_what_is_missing():
+    assert Packages(["nginx"]).asked == [("packages", ["nginx"])]
+    machine = Packages(["nginx", "certbot"], missing=["certbot"], known=KNOWN)
+    names = ["nginx", "certbot"]
+    assert machine.asked == [("packages", names), ("apt", ["certbot"]), ("packages", names)]
+    assert machine.result["changed"] is True
+
+
+def test_check_mode_says_what_would_be_installed_where_apt_can_not_tell():
+    machine = Packages(["nginx"], missing=["nginx"], blind="its package lists are gone", check=True)
+    assert machine.asked == [("packages", ["nginx"])]
+    assert machine.result["changed"] is True
+    assert "would install nginx" in machine.result["msg"]
+    assert "its package lists are gone" in machine.result["msg"]
+    assert machine.result["diff"]["after"] == "nginx\n"
+    assert Packages(["nginx"], missing=["nginx"], check=True).asked[-1] == ("apt", ["nginx"])
+
+
+def test_files_that_are_not_wanted_go_and_only_once(tmp_path):
+    file, link = tmp_path / "file", tmp_path / "link"
+    file.write_text("text\n")
+    link.symlink_to("nowhere")
+    looked = files.Files(MagicMock(check_mode=True))
+    assert looked.absent(str(file))
+    assert file.exists()
+    assert looked.diffs[0]["before"] == "text\n"
+    for path in (file, link):
+        assert files.Files(MagicMock(check_mode=False)).absent(str(path))
+        assert not files.Files(MagicMock(check_mode=False)).absent(str(path))
+    assert list(tmp_path.iterdir()) == []
