@@ -45,6 +45,11 @@ has_key:
   description: Whether sshd takes a key of that user.
   returned: always
   type: bool
+listening:
+  description: All that listens for TCP or UDP, as C(protocol), C(address), C(port), C(programs).
+  returned: always
+  type: list
+  elements: dict
 """
 
 import os
@@ -53,6 +58,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -68,10 +74,25 @@ def configured_ports(settings: str) -> set[int]:
     return {int(port) for port in re.findall(r"^listenaddress .*:(\d+)$", settings, re.MULTILINE)}
 
 
-def listening_ports(sockets: str) -> set[int]:
-    """The ports that an sshd listens on now, by `ss -Hltnp`."""
-    lines = [line.split() for line in sockets.splitlines() if '"sshd' in line]
-    return {int(fields[3].rpartition(":")[2]) for fields in lines}
+def listening(sockets: str) -> list[dict[str, Any]]:
+    """What listens for TCP or UDP now, by `ss -Hltunp`."""
+    found = []
+    for line in sockets.splitlines():
+        protocol, _state, _in, _out, local = line.split()[:5]
+        address, _, port = local.rpartition(":")
+        programs = sorted(set(re.findall(r'\("([^"]*)",pid=', line)))
+        found.append({"protocol": protocol, "address": address, "port": int(port),
+                      "programs": programs})  # fmt: skip
+    return found
+
+
+def listening_ports(sockets: list[dict[str, Any]]) -> set[int]:
+    """The ports that an sshd listens on now."""
+    return {
+        socket["port"]
+        for socket in sockets
+        if socket["protocol"] == "tcp" and any(map(re.compile("sshd").match, socket["programs"]))
+    }
 
 
 def socket_unit_ports(shown: str) -> set[int]:
@@ -164,12 +185,15 @@ class Sshd:
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
 
-    def ports(self) -> set[int]:
+    def listening(self) -> list[dict[str, Any]]:
+        """All that listens, ssh or not."""
+        return listening(self._ask("ss", "-Hltunp"))
+
+    def ports(self, sockets: list[dict[str, Any]]) -> set[int]:
         """All the ports that ssh has or may have."""
-        listening = listening_ports(self._ask("ss", "-Hltnp"))
         shown = "--property=Listen,ActiveState,UnitFileState"
         units = socket_unit_ports(self._ask("systemctl", "show", shown, *SOCKET_UNITS))
-        return configured_ports(self.settings()) | listening | units
+        return configured_ports(self.settings()) | listening_ports(sockets) | units
 
     def settings(self, user: str = "nobody") -> str:
         """The whole configuration, as it is for one user; nothing where there is no sshd."""
@@ -207,9 +231,11 @@ def main() -> None:
         login = here.login
     else:
         login = module.params["user"] or os.environ.get("SUDO_USER") or _name(os.getuid())
+    sockets = sshd.listening()
     module.exit_json(
         changed=False,
-        ports=sorted(sshd.ports() | ({here.port} if here else set())),
+        listening=sockets,
+        ports=sorted(sshd.ports(sockets) | ({here.port} if here else set())),
         connection=here.connection if here else "",
         login=login,
         has_key=sshd.has_key(login),

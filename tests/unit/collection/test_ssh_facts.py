@@ -18,9 +18,9 @@ authorizedkeysfile .ssh/authorized_keys /etc/ssh/keys/%u %h/100%%
 """
 CONNECTION = "192.0.2.1 50000 192.0.2.2 2222"
 SOCKETS = """\
-LISTEN 0 128 0.0.0.0:2022 0.0.0.0:* users:(("sshd",pid=526,fd=6))
-LISTEN 0 128    [::]:2023    [::]:* users:(("sshd",pid=526,fd=7))
-LISTEN 0 511 0.0.0.0:80   0.0.0.0:* users:(("nginx",pid=9,fd=7))
+tcp LISTEN 0 128 0.0.0.0:2022 0.0.0.0:* users:(("sshd",pid=526,fd=6))
+tcp LISTEN 0 128    [::]:2023    [::]:* users:(("systemd",pid=1,fd=9),("sshd",pid=526,fd=7))
+tcp LISTEN 0 511 0.0.0.0:80   0.0.0.0:* users:(("nginx",pid=9,fd=7))
 """
 UNITS = """\
 Listen=[::]:2222 (Stream)
@@ -42,7 +42,7 @@ def test_the_ports_are_those_of_the_addresses_that_sshd_would_listen_on():
 
 
 def test_the_ports_that_an_sshd_listens_on_count_whatever_its_files_say_by_now():
-    assert ssh_facts.listening_ports(SOCKETS) == {2022, 2023}
+    assert ssh_facts.listening_ports(ssh_facts.listening(SOCKETS)) == {2022, 2023}
 
 
 @pytest.mark.parametrize(
