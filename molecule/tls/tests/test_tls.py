@@ -251,6 +251,29 @@ def test_what_a_visitor_forges_reaches_no_app(vps):
     assert said["HTTP_X_FORWARDED_PROTO"] == said["wsgi.url_scheme"] == "https"
 
 
+def test_a_trusted_proxy_alone_is_believed_who_the_visitor_is(vps, host):
+    def told(chain):
+        said = json.loads(vps.ask("echo.example", headers={"X-Forwarded-For": chain}).text)
+        assert said["HTTP_X_FORWARDED_FOR"] == said["HTTP_X_REAL_IP"]
+        return said["HTTP_X_REAL_IP"]
+
+    own = told("203.0.113.7")
+    assert own != "203.0.113.7"
+    changed = Inventory(host.backend.name, "frontend")
+    changed.apply(frontend_trusted_proxies=[own, "192.0.2.0/24"])
+    assert told("203.0.113.7") == "203.0.113.7"
+    # what a visitor makes up comes before what the proxies have added
+    assert told("127.0.0.1, 203.0.113.7, 192.0.2.1") == "203.0.113.7"
+    log = host.check_output("tail -n 1 /var/log/nginx/kechi-access.log")
+    assert json.loads(log)["address"] == "203.0.113.7"
+    stranger = host.check_output("hostname -I").split()[0]
+    asked = f"--resolve echo.example:443:{stranger} https://echo.example/"
+    said = json.loads(host.check_output(f"curl -sk -H 'X-Forwarded-For: 203.0.113.7' {asked}"))
+    assert said["HTTP_X_REAL_IP"] == stranger
+    changed.restore()
+    assert told("203.0.113.7") == own
+
+
 def test_static_files_are_nginxs_with_their_age_and_nothing_else_is_reached(vps, host):
     answer = vps.ask("echo.example", "/static/style.css")
     assert (answer.status, answer.text) == (200, "body { color: black }\n")

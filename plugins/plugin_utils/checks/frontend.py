@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from ipaddress import ip_interface, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ def frontend(values: Values, machine: Machine) -> Iterator[str]:
     yield from at_least(values, "frontend_requests_per_second", 0, "(0: no limit)")
     yield from at_least(values, "frontend_burst_requests", 0, "requests")
     yield from at_least(values, "frontend_retry_after_seconds", 1, "seconds")
+    yield from _proxies(values)
     yield from _acme(values)
     for name in ("frontend_acme_ca_file", "frontend_down_page_file"):
         file = site_problems.file_on_the_control_machine(str(values[name]), machine.inventory)
@@ -43,6 +45,23 @@ def frontend(values: Values, machine: Machine) -> Iterator[str]:
             url = values["frontend_sites"][number]["static"][place]["url"]
             path = f"frontend_sites[{number}].static[{place}].url"
             yield problem(path, url, f"covers {whose}")
+
+
+def _proxies(values: Values) -> Iterator[str]:
+    """Networks, as nginx takes them, and none that lets everybody say who they are."""
+    name = "frontend_trusted_proxies"
+    for number, value in enumerate(values[name]):
+        at = f"{name}[{number}]"
+        try:
+            network = ip_network(str(value), strict=False)
+        except ValueError:
+            fault = 'is no address and no network; allowed: "203.0.113.7", "2001:db8::/32"'
+            yield problem(at, value, fault)
+            continue
+        if network.prefixlen == 0:
+            yield problem(at, value, "would have everybody believed; allowed: the proxies' own")
+        elif "/" in str(value) and ip_interface(str(value)).ip != network.network_address:
+            yield problem(at, value, f'is an address within a network; allowed: "{network}"')
 
 
 def _acme(values: Values) -> Iterator[str]:

@@ -255,3 +255,16 @@ def test_another_configuration_has_another_digest():
 def test_a_header_that_some_library_believes_is_set_or_dropped():
     for name in ("Forwarded", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Ssl", "Proxy"):
         assert f'proxy_set_header {name} "";' in rendered(SITES)["shop.example"]
+
+
+def test_each_site_believes_the_trusted_proxies_and_this_machines_own_server_nobody():
+    assert "real_ip" not in configuration(SITES)
+    text = configuration(SITES, frontend_trusted_proxies=["192.0.2.1", "2001:db8::/32"])
+    believed = (
+        "    set_real_ip_from 192.0.2.1;\n    set_real_ip_from 2001:db8::/32;\n"
+        "    real_ip_header X-Forwarded-For;\n    real_ip_recursive on;\n"
+    )
+    *sites, own = re.findall(r"^server \{$(.*?)^\}$", text, re.DOTALL | re.MULTILINE)
+    assert [block.count(believed) for block in sites] == [1] * len(sites)
+    assert "real_ip" not in own
+    assert "real_ip" not in text.partition("server {")[0], "it would be believed by others' sites"

@@ -229,6 +229,22 @@ def test_a_misspelt_variable_of_a_role_is_named():
         ("frontend", {"frontend_tls_port": 80}, "frontend_tls_port: 80 is frontend_port's, too"),
         (
             "frontend",
+            {"frontend_trusted_proxies": ["10.0.0.1", "proxy.example"]},
+            'frontend_trusted_proxies[1]: "proxy.example" is no address and no network',
+        ),
+        (
+            "frontend",
+            {"frontend_trusted_proxies": ["::/0"]},
+            'frontend_trusted_proxies[0]: "::/0" would have everybody believed',
+        ),
+        (
+            "frontend",
+            {"frontend_trusted_proxies": ["10.0.0.1/8"]},
+            'frontend_trusted_proxies[0]: "10.0.0.1/8" is an address within a network; allowed: '
+            '"10.0.0.0/8"',
+        ),
+        (
+            "frontend",
             {"frontend_acme_email": "me"},
             'frontend_acme_email: "me" is no address',
         ),
