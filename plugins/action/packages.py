@@ -42,7 +42,7 @@ class ActionModule(ActionBase):
             "state": "present",
             "install_recommends": False,
             "update_cache": True,
-            "cache_valid_time": LISTS_SECONDS,
+            "cache_valid_time": LISTS_SECONDS if found["has_lists"] else 0,
         }
         done = self._module("ansible.builtin.apt", arguments, variables)
         if done.get("failed") or self._task.check_mode:

@@ -14,10 +14,15 @@ def installed(shown: str) -> dict[str, str]:
     return {row[1]: row[2] for row in rows if row[0] == "installed"}
 
 
+def has_lists(lists: str = LISTS) -> bool:
+    """Whether package lists were ever fetched; their directory alone can be as new as they."""
+    return bool(glob.glob(lists))  # noqa: PTH207
+
+
 def blindness(lists: str = LISTS) -> str:
     """Why apt's check mode can't tell what it would install; "" where it can."""
     try:
         import apt  # type: ignore[import-not-found]  # noqa: F401, PLC0415 - the distribution's
     except ImportError:
         return "python3-apt is not installed yet"
-    return "" if glob.glob(lists) else "its package lists were never fetched"  # noqa: PTH207
+    return "" if has_lists(lists) else "its package lists were never fetched"

@@ -9,7 +9,8 @@ short_description: Have the distribution's packages, without opening apt's cache
 version_added: 0.1.0
 description:
   - Asks dpkg, and only for what is missing M(ansible.builtin.apt), which fetches the package lists
-    where they are older than an hour, and installs without what is merely recommended.
+    where there are none or they are older than an hour, and installs without what is merely
+    recommended.
   - Packages that are there are not upgraded.
   - In check mode a machine whose package lists were never fetched, or that has no python3-apt, is
     told what would be installed; whether the packages exist can't be known there.
@@ -75,6 +76,7 @@ def main() -> None:
         changed=False,
         versions={name: found[name] for name in names if name in found},
         missing=missing,
+        has_lists=dpkg.has_lists(),
         blind=dpkg.blindness() if missing and module.check_mode else "",
     )
 

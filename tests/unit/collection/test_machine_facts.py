@@ -82,9 +82,11 @@ def test_a_kernel_that_merges_no_pages_and_a_front_end_that_is_not_there_are_emp
 class Packages:
     """The action, with a machine that answers from a list."""
 
-    def __init__(self, names, *, missing=(), blind="", check=False, known=None):
+    def __init__(self, names, *, missing=(), check=False, known=None, **found):
         task = MagicMock(args={"names": names, "known": known or {}}, check_mode=check, async_val=0)
-        self.found = {"changed": False, "missing": list(missing), "versions": {}, "blind": blind}
+        answer = {"changed": False, "versions": {}, "blind": "", "has_lists": True}
+        self.found = {**answer, "missing": list(missing), **found}
+        self.valid_seconds = None
         self.asked = []
         action = ActionModule(task, MagicMock(), MagicMock(), MagicMock(), MagicMock(), MagicMock())
         action._module = self.module
@@ -92,6 +94,7 @@ class Packages:
 
     def module(self, name, arguments, _variables):
         self.asked.append((name.rpartition(".")[2], arguments.get("name") or arguments["names"]))
+        self.valid_seconds = arguments.get("cache_valid_time", self.valid_seconds)
         return {"changed": True} if name.endswith("apt") else self.found
 
 
@@ -107,6 +110,11 @@ def test_apt_is_asked_only_for_what_is_missing():
     names = ["nginx", "certbot"]
     assert machine.asked == [("packages", names), ("apt", ["certbot"]), ("packages", names)]
     assert machine.result["changed"] is True
+
+
+def test_package_lists_are_fetched_where_there_are_none_however_new_their_directory_is():
+    assert Packages(["nginx"], missing=["nginx"], has_lists=False).valid_seconds == 0
+    assert Packages(["nginx"], missing=["nginx"]).valid_seconds == 3600
 
 
 def test_check_mode_says_what_would_be_installed_where_apt_can_not_tell():
