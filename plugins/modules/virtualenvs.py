@@ -11,6 +11,8 @@ description:
   - A virtualenv is C(FOLDER/DIGEST), and the digest is of the requirements, of the releases'
     requirement files (and those that they include) and wheels, and of the interpreter. One that is
     there is never touched - a running generation goes on with its own, and a rollback finds it.
+  - uv links files from its cache, so that virtualenvs have them in common, on the disk and in
+    memory. What no virtualenv has any more leaves the cache when one was made.
   - The mark that it is whole is written last. What an interrupted run left is made anew.
   - In check mode, releases that have not been published yet are not looked at.
 options:
@@ -97,7 +99,8 @@ MARK = "kechi-requirements.digest"
 REQUIREMENTS = "requirements.txt"
 WHEELS = ".wheel/*.whl"
 TOOLS = Path("/var/lib/kechi/tools")  # a virtualenv of the installers
-CACHE = "/var/cache/kechi/uv"
+CACHE = Path("/var/cache/kechi/uv")
+ARCHIVES = "archive-v*/*"  # of the cache: each an unpacked wheel
 PIP_CONFIGURATION = "/etc/pip.conf"
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 INCLUDED = re.compile(r"^\s*(?:-r|--requirement|-c|--constraint)[ =]?\s*(\S+)", re.MULTILINE)
@@ -157,6 +160,19 @@ def index(configuration: str) -> dict[str, str]:
     return {name: " ".join(value.split()) for name, value in found.items() if value}
 
 
+def unused(cache: Path) -> list[Path]:
+    """The unpacked wheels of uv's cache that no virtualenv has a file in common with.
+
+    Between two file systems uv copies, so that it is all of them.
+    """
+
+    def is_shared(archive: Path) -> bool:
+        files = (file for file in archive.rglob("*") if file.is_file())
+        return any(file.stat(follow_symlinks=False).st_nlink > 1 for file in files)
+
+    return [archive for archive in cache.glob(ARCHIVES) if not is_shared(archive)]
+
+
 class Installer:
     """uv or pip, from a virtualenv of their own; made when it is first needed."""
 
@@ -175,7 +191,7 @@ class Installer:
             command = [str(TOOLS / "bin" / "uv"), "pip", "install", "--quiet", "--compile-bytecode",
                        f"--python={python}"]  # fmt: skip
             certificates = {"SSL_CERT_FILE": str(AUTHORITIES)} if AUTHORITIES.is_file() else {}
-            own = {"UV_CACHE_DIR": CACHE, "UV_PYTHON_DOWNLOADS": "never", **certificates}
+            own = {"UV_CACHE_DIR": str(CACHE), "UV_PYTHON_DOWNLOADS": "never", **certificates}
             environment = {**own, **index(PIP_CONFIGURATION)}
         else:
             command = [*self._pip(), f"--python={python}", "install", "--quiet"]
@@ -184,6 +200,15 @@ class Installer:
             [*command, *self._offline, *words], environ_update=environment
         )
         return (err or out).strip() if rc else ""
+
+    def trim(self) -> None:
+        """Remove from uv's cache what is of no use any more; that it can't be is no failure."""
+        if not self._has_uv:
+            return
+        for archive in unused(CACHE):
+            shutil.rmtree(archive, ignore_errors=True)
+        command = [str(TOOLS / "bin" / "uv"), "cache", "prune", "--quiet"]
+        self._module.run_command(command, environ_update={"UV_CACHE_DIR": str(CACHE)})
 
     def _prepare(self) -> bool:
         """Have the tools; says whether uv is among them."""
@@ -207,7 +232,9 @@ class Installer:
 
     @staticmethod
     def _pip() -> list[str]:
-        return [str(TOOLS / "bin" / "pip"), "--no-input", "--disable-pip-version-check"]
+        # what pip keeps for another time, it keeps for ever
+        return [str(TOOLS / "bin" / "pip"), "--no-input", "--disable-pip-version-check",
+                "--no-cache-dir"]  # fmt: skip
 
 
 def fill(module: AnsibleModule, installer: Installer, path: Path, wanted: dict[str, Any]) -> None:
@@ -273,6 +300,8 @@ def main() -> None:
         filled.append(str(path))
         if not module.check_mode:
             fill(module, installer, path, wanted)
+    if filled and not module.check_mode:
+        installer.trim()
     module.exit_json(changed=bool(filled), filled=filled, paths=paths)
 
 

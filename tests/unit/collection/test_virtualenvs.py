@@ -5,6 +5,7 @@ import hashlib
 import subprocess
 import sys
 import zipfile
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -131,3 +132,22 @@ def test_a_requirement_that_is_not_in_the_wheel_house_fails_and_leaves_nothing(t
     with pytest.raises(FailedError, match=r"main: the virtualenv could not be filled.*kechi-huge"):
         virtualenvs.fill(module, virtualenvs.Installer(module), path, wanted)
     assert not path.exists()
+
+
+def test_what_no_virtualenv_has_any_more_leaves_the_cache_when_one_is_made(tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    for name in ("used", "old"):
+        make(cache / "archive-v0" / name, {f"{name}/__init__.py": "", f"{name}/data.txt": name})
+    (tmp_path / "venv").mkdir()
+    (tmp_path / "venv" / "data.txt").hardlink_to(cache / "archive-v0/used/used/data.txt")
+    monkeypatch.setattr(virtualenvs, "CACHE", cache)
+    module = MagicMock(params={"wheel_house": None})
+    installer = virtualenvs.Installer(module)
+    installer.trim()
+    assert len(list(cache.glob("*/*"))) == 2, "no virtualenv was made by uv"
+    installer._has_uv = True
+    installer.trim()
+    assert [path.name for path in cache.glob("*/*")] == ["used"]
+    ((command,), environment) = module.run_command.call_args
+    assert command[1:3] == ["cache", "prune"]
+    assert environment == {"environ_update": {"UV_CACHE_DIR": str(cache)}}
