@@ -15,7 +15,8 @@ from testinfra.host import Host
 from containers import engine
 
 WAIT_SECONDS = 120.0  # of a machine that has much else to do
-POLL_SECONDS = 0.3  # to ask a machine takes a process of the engine, and some 0.2 s
+POLL_SECONDS = 0.1
+ASK_SECONDS = 0.3  # between two questions, each of which takes a process of the engine
 MICROSECONDS = 1_000_000
 
 
@@ -88,9 +89,16 @@ class Vps:
 
     def wait_for_generation(self, pool: str, number: int) -> None:
         """Wait until this generation is the only one."""
-        self.wait_until(
-            lambda: [g.number for g in self.generations(pool)] == [number],
+        self.wait_within(
+            f'test "$(cut -d: -f1 /run/kechi-{pool}/status)" = {number}',
             f"generation {number} of {pool} is the only one",
+        )
+
+    def wait_for_next_generation(self, pool: str, number: int) -> None:
+        """Wait until this generation, or a later one, has begun."""
+        self.wait_within(
+            f'test "$(cut -d: -f1 /run/kechi-{pool}/status | sort -n | tail -n 1)" -ge {number}',
+            f"generation {number} of {pool}",
         )
 
     @property
@@ -113,10 +121,12 @@ class Vps:
 
     def wait_for_another_super_daemon(self, pool: str, before: int) -> None:
         """Wait until a generation serves under another super-daemon than this one."""
-        self.wait_until(lambda: self.main_pid(pool) not in (0, before), f"{pool} comes back")
-        active = "systemctl is-active"  # which it is once a generation was ready
-        self.wait_until(
-            lambda: self.host.run(f"{active} kechi@{pool}.service").rc == 0, f"{pool} serves"
+        unit = f"kechi@{pool}.service"
+        show = f'pid="$(systemctl show --property=MainPID --value {unit})"'
+        active = f"systemctl is-active --quiet {unit}"  # which it is once a generation was ready
+        self.wait_within(
+            f'{show} && test "$pid" != 0 && test "$pid" != {before} && {active}',
+            f"{pool} comes back",
         )
 
     def pids(self, pool: str) -> list[int]:
@@ -184,10 +194,21 @@ class Vps:
             return f"/sys/fs/cgroup{path}"
         return f"/sys/fs/cgroup/{controller.removeprefix('name=')}{path}"
 
+    def wait_within(self, command: str, what: str) -> None:
+        """Wait until a command of the machine succeeds; raises AssertionError after WAIT_SECONDS.
+
+        It is tried in there: from here each try would take 0.2 s of a processor.
+        """
+        done = self.host.run(
+            f"timeout {WAIT_SECONDS:g} sh -c %s",
+            f"until {command}; do sleep {POLL_SECONDS:g}; done",
+        )
+        assert done.rc == 0, f"not within {WAIT_SECONDS:g} s: {what}"
+
     @staticmethod
     def wait_until(condition: Callable[[], bool], what: str) -> None:
         """Wait until something is so; raises AssertionError after WAIT_SECONDS."""
         deadline = time.monotonic() + WAIT_SECONDS
         while not condition():
             assert time.monotonic() < deadline, f"not within {WAIT_SECONDS:g} s: {what}"
-            time.sleep(POLL_SECONDS)
+            time.sleep(ASK_SECONDS)

@@ -23,10 +23,7 @@ def test_no_request_fails_in_timed_restarts_and_each_comes_in_its_time(vps, proo
     with proof.load(vps, TARGETS, sockets=SOCKETS, pools=POOLS) as watch:
         for number in range(1, RESTARTS + 2):  # the last one's old generation need not be over
             for pool in POOLS:
-                vps.wait_until(
-                    lambda pool=pool, number=number: vps.generation(pool) >= first[pool] + number,
-                    f"restart {number} of {pool} by the clock",
-                )
+                vps.wait_for_next_generation(pool, first[pool] + number)
             watch.event(f"restart {number} by the clock was seen")
     report = watch.reports["nginx"]
     for target in TARGETS:
