@@ -54,8 +54,10 @@ class Watch:
     def kill(self, label: str, hosts: Iterable[str]) -> Iterator[None]:
         """Mark that the block kills a process: what it has in work of these hosts is lost."""
         began = time.time()
-        yield
-        self.events.append(Event(began, label, time.time(), tuple(hosts)))
+        try:
+            yield
+        finally:
+            self.events.append(Event(began, label, time.time(), tuple(hosts)))
 
 
 class Proof:
