@@ -7,8 +7,12 @@ what a unit or a command line says is everybody's to read.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 RUNNER = (
@@ -21,6 +25,32 @@ KILL_AFTER_SECONDS = 5
 SHOWN_LINES = 40
 
 Run = Callable[..., tuple[int, str, str]]
+
+
+def in_release(command: Sequence[str], app: Path, release: str) -> list[str]:
+    """A command whose words lead to an app's current release, leading to another one."""
+    current = f"{app}/current"
+    return [
+        release + word.removeprefix(current) if word.startswith(f"{current}/") else word
+        for word in map(str, command)
+    ]
+
+
+def environment_lines(environment: Mapping[str, Any]) -> str:
+    """An environment as a unit's `EnvironmentFile=` has it."""
+    return "".join(
+        '{}="{}"\n'.format(name, re.sub(r'(["\\$`])', r"\\\1", str(value)))
+        for name, value in environment.items()
+    )
+
+
+@contextmanager
+def environment_file(environment: Mapping[str, Any]) -> Iterator[str]:
+    """A file with an environment that root alone can read; systemd reads it when a unit starts."""
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8") as file:
+        file.write(environment_lines(environment))
+        file.flush()
+        yield file.name
 
 
 @dataclass(frozen=True)
@@ -40,9 +70,9 @@ class Confined:
                 f"--description=A new release of the pool {self.pool}", *self._properties(),
                 "/usr/bin/python3", "-I", "-c", RUNNER]  # fmt: skip
 
-    def serve(self, unit: str) -> list[str]:
+    def serve(self, unit: str, **more: object) -> list[str]:
         """The command that starts a server and waits until it is ready; /run/UNIT is its own."""
-        more = {"RuntimeDirectory": unit, "NotifyAccess": "all", "TimeoutStartSec": self.seconds}
+        more |= {"RuntimeDirectory": unit, "NotifyAccess": "all", "TimeoutStartSec": self.seconds}
         return ["systemd-run", "--quiet", "--collect", "--service-type=notify", f"--unit={unit}",
                 f"--description=A trial of the pool {self.pool}",
                 *self._properties(**more)]  # fmt: skip

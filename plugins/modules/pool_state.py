@@ -15,8 +15,9 @@ description:
     differ gets a new generation; limits are handed to the kernel as they are, and restart nothing.
   - A pool's release set (see M(kechi.vps.release_sets)) is switched to in one step - the code of
     all its apps, the virtualenv, the pool file and its units. Before that, C(vhost_server --check)
-    has loaded it, the hooks of new releases have run, and each app has been asked in a trial, on
-    sockets of its own - as the pool's user, and within its memory.
+    has loaded it (or O(pools[].command) was found to be a program that the pool's user may run),
+    the hooks of new releases have run, and each app has been asked in a trial, on sockets of its
+    own - as the pool's user, and within its memory.
   - After a new generation is ready, each app is asked once by HTTP. When anything fails, the set
     that has last passed this gate is switched to again, the same way.
   - What is compared is the state, not what this run changed, so that a run after an interrupted one
@@ -42,6 +43,15 @@ options:
         description: The memory in MB that a check or a hook may take.
         type: int
         default: 300
+      command:
+        description: The pool's own server, where it is not the vhost server.
+        type: list
+        elements: str
+        default: []
+      environment:
+        description: The environment of O(pools[].command).
+        type: dict
+        default: {}
       checks:
         description: >-
           The requests of the health gate, each a dictionary of C(app), C(site) (its host and path
@@ -163,6 +173,7 @@ NOTES = Path("/etc/kechi/pools")
 BEFORE = ("check", "hooks", "rehearse")  # the steps that change nothing of what serves
 UNITS = Path("/etc/systemd/system")
 CONTROL = "/run/kechi-%s/control"
+ENVDIR = "/etc/kechi/env"
 MISSING = "; can't load "  # in the status of a vhost server that serves the other apps
 
 
@@ -397,13 +408,28 @@ class Pools:
 
     def _check(self, pool: dict[str, Any], target: str) -> None:
         """Refuse, before anything is stopped or switched, what can't be served."""
-        folder = release_sets.Sets(pool["name"]).path(target)
-        if not (folder / release_sets.POOL_FILE).is_file():
+        if pool["command"]:
+            self._check_program(pool, self._command(pool, target)[0])
             return
+        folder = release_sets.Sets(pool["name"]).path(target)
         words = [f"{folder}/venv/bin/vhost_server", "--check", f"{folder}/{release_sets.POOL_FILE}"]
         fault = self._trial(pool).run(self.module.run_command, words, {}, "")
         if fault:
             raise PoolError(f"what is new can't be served, so it goes on as it is: {fault}")
+
+    def _check_program(self, pool: dict[str, Any], program: str) -> None:
+        words = ["test", "-f", program, "-a", "-x", program]
+        if self._trial(pool).run(self.module.run_command, words, {}, ""):
+            raise PoolError(
+                f"what is new can't be served, so it goes on as it is: {program} is no program"
+                f" that kechi-{pool['name']} may run"
+            )
+
+    @staticmethod
+    def _command(pool: dict[str, Any], target: str) -> list[str]:
+        """The words of a pool's own server, with the code of a set that is not in use yet."""
+        ((app, release),) = release_sets.Sets(pool["name"]).about(target)["apps"].items()
+        return hooks.in_release(pool["command"], release_sets.APPS / app, release)
 
     def _trial(self, pool: dict[str, Any]) -> hooks.Confined:
         return hooks.Confined(
@@ -418,18 +444,23 @@ class Pools:
         """Ask each app on sockets of a trial's own: what is wrong is seen before any visitor is."""
         sets = release_sets.Sets(pool["name"])
         folder, unit = sets.path(target), f"kechi-trial-{pool['name']}"
-        if not (folder / release_sets.POOL_FILE).is_file():
-            return
-        sockets = {
-            path: f"/run/{unit}/{Path(path).name}" for path in sets.about(target)["routes"].values()
-        }
-        words = [f"{folder}/venv/bin/vhost_server", str(folder / release_sets.POOL_FILE),
-                 *(f"--bind=unix:{path}" for path in sorted(sockets.values()))]  # fmt: skip
+        about = sets.about(target)
+        sockets = {path: f"/run/{unit}/{Path(path).name}" for path in about["routes"].values()}
         service = f"{unit}.service"
         self.module.run_command(["systemctl", "stop", service])  # of a run that was cut off
-        rc, out, err = self.module.run_command([*self._trial(pool).serve(unit), *words])
         try:
-            faults = [(err or out).strip()] if rc else self._faults(pool, sockets)
+            if pool["command"]:
+                (release,) = about["apps"].values()
+                words = [START_SERVER, f"--dir={release}", f"--envdir={ENVDIR}",
+                         *(f"--path={path}" for path in sorted(sockets.values())),
+                         "--", *self._command(pool, target)]  # fmt: skip
+                fault = self._try_command(pool, unit, words)
+            else:
+                words = [f"{folder}/venv/bin/vhost_server", str(folder / release_sets.POOL_FILE),
+                         *(f"--bind=unix:{path}" for path in sorted(sockets.values()))]  # fmt: skip
+                rc, out, err = self.module.run_command([*self._trial(pool).serve(unit), *words])
+                fault = (err or out).strip() if rc else ""
+            faults = [fault] if fault else self._faults(pool, sockets)
         finally:
             self.module.run_command(["systemctl", "stop", service])
         if faults:
@@ -438,6 +469,13 @@ class Pools:
                 + "\n".join(faults)
                 + self._journal(service)
             )
+
+    def _try_command(self, pool: dict[str, Any], unit: str, words: list[str]) -> str:
+        """Start a super-daemon with a pool's own server; returns why that does not get ready."""
+        with hooks.environment_file(pool["environment"]) as file:
+            start = self._trial(pool).serve(unit, EnvironmentFile=file)
+            rc, out, err = self.module.run_command([start[0], "--no-block", *start[1:], *words])
+            return (err or out).strip() if rc else self._started(f"{unit}.service")
 
     def _faults(self, pool: dict[str, Any], sockets: Mapping[str, str]) -> list[str]:
         """What each app of a trial answers wrongly."""
@@ -503,17 +541,23 @@ class Pools:
             self.module.warn(f"pool {sets.pool}: what is old can't be removed: {error}")
 
     def _wait_until_up(self, name: str, service: str) -> None:
+        fault = self._started(service)
+        if fault:
+            self._fail(name, fault)
+
+    def _started(self, service: str) -> str:
         """Wait for the start's end, or for its first failure: systemd itself would go on trying."""
         while True:
             found = self.show(service)
             starting = found["SubState"] == "start"
             if starting and found["StatusErrno"] != "0":
-                self._fail(name, "its first generation does not start")
+                return "its first generation does not start"
             if found.get("Job", "0") in ("", "0") and not starting:
                 break
             time.sleep(POLL_SECONDS)
         if found["ActiveState"] != "active":
-            self._fail(name, f"it is {found['ActiveState']} ({found['SubState']})")
+            return f"it is {found['ActiveState']} ({found['SubState']})"
+        return ""
 
     def _refuse_missing_apps(self, name: str) -> None:
         """Tell of apps that can't be loaded: a first generation serves without them, as at boot."""
@@ -585,6 +629,8 @@ def main() -> None:
                     "name": {"type": "str", "required": True},
                     "state": {"choices": ["present", "absent"], "default": "present"},
                     "memory_max_mb": {"type": "int", "default": 300},
+                    "command": {"type": "list", "elements": "str", "default": []},
+                    "environment": {"type": "dict", "default": {}},
                     "checks": {"type": "list", "elements": "dict", "default": []},
                     "hooks": {"type": "list", "elements": "dict", "default": []},
                     "unit_paths": paths,

@@ -6,6 +6,7 @@ import socketserver
 import ssl
 import subprocess
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -162,3 +163,17 @@ def test_a_hook_that_fails_is_told_with_its_last_lines():
     assert fault.endswith("the reason")
     timed_out = confined.run(lambda *_words, **_more: (124, "", ""), ["migrate"], {}, "")
     assert "not over within 60 seconds" in timed_out
+
+
+def test_a_command_is_tried_with_the_code_of_its_new_release():
+    words = ["/srv/www/clock/current/bin/clock", "/srv/www/clock/currently", "--port=1"]
+    new = "/srv/www/clock/releases/2"
+    found = hooks.in_release(words, Path("/srv/www/clock"), new)
+    assert found == [f"{new}/bin/clock", "/srv/www/clock/currently", "--port=1"]
+
+
+def test_the_environment_of_a_trial_is_roots_alone_and_reaches_it_as_it_is():
+    with hooks.environment_file({"SECRET": 's3"c\\$ret`', "N": 1}) as name:
+        assert Path(name).stat().st_mode & 0o077 == 0
+        assert Path(name).read_text() == 'SECRET="s3\\"c\\\\\\$ret\\`"\nN="1"\n'
+    assert not Path(name).exists()
