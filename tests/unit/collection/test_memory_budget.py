@@ -59,6 +59,13 @@ def test_pools_that_do_not_fit_are_refused_with_the_sum_and_what_is_allowed():
     )
 
 
+def test_a_pool_that_is_to_go_takes_nothing():
+    values = _values(500, 900)
+    assert _problems(values, memory_mb=1000) != []
+    values["vhost_app_pools"][1] = {**values["vhost_app_pools"][1], "state": "absent"}
+    assert _problems(values, memory_mb=1000) == []
+
+
 def test_nothing_is_refused_where_the_machines_memory_is_not_known():
     assert _problems(_values(99_999), memory_mb=None) == []
 
