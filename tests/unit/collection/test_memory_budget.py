@@ -2,10 +2,13 @@
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
+import jinja2
 import pytest
 import yaml
 
+from ansible_collections.kechi.vps.plugins.action.check_settings import ActionModule
 from ansible_collections.kechi.vps.plugins.plugin_utils import checks
 from ansible_collections.kechi.vps.plugins.plugin_utils.memory_budget import (
     POOL_MB,
@@ -123,3 +126,43 @@ def test_a_limit_out_of_range_is_refused(key, value, allowed):
 def test_swap_counts_that_the_run_will_have_made(changes, swap_mb):
     defaults = yaml.safe_load((ROLE.parent / "swap" / "defaults" / "main.yml").read_text())
     assert checks.planned_swap_mb({**defaults, **changes}, 964) == swap_mb
+
+
+@pytest.mark.parametrize(
+    ("facts", "roles", "swap_mb"),
+    [
+        ({"memtotal_mb": 964}, ["swap"], 700),
+        ({"memtotal_mb": 964, "swaptotal_mb": 900}, ["swap"], 900),
+        ({"memtotal_mb": 964}, [], 0),
+        ({"memtotal_mb": 964, "swaptotal_mb": 50}, [], 50),
+        # its swap is its host's
+        ({"memtotal_mb": 964, "virtualization_tech_guest": ["container"]}, ["swap"], 0),
+        ({}, ["swap"], 0),
+    ],
+)
+def test_swap_counts_in_a_play_that_makes_it(facts, roles, swap_mb):
+    templar = MagicMock()
+    templar.template = lambda value: value
+    action = ActionModule(*(MagicMock() for _ in range(4)), templar, MagicMock())
+    variables = {"ansible_facts": facts, "swap_size_mb": 700}
+    played = {"ansible_play_role_names": [f"kechi.vps.{role}" for role in roles]}
+    assert action._machine(["vhost_app"], variables | played).swap_mb == swap_mb
+    assert action._machine(["vhost_app", *roles], variables).swap_mb == swap_mb
+
+
+@pytest.mark.parametrize(
+    ("limits", "lines"),
+    [
+        ({}, ["MemoryMax=300M", "TasksMax=100", "CPUWeight=50"]),
+        ({"memory_high_mb": 250}, ["MemoryMax=300M", "MemoryHigh=250M"]),
+        ({"memory_swap_max_mb": 0}, ["MemoryMax=300M", "MemorySwapMax=0M"]),
+    ],
+)
+def test_each_limit_of_a_pool_is_its_units(limits, lines):
+    none = {"memory_high_mb": None, "memory_swap_max_mb": None}
+    pool = {"name": "main", "memory_max_mb": 300, "tasks_max": 100, "cpu_weight": 50, **none}
+    template = (ROLE / "templates" / "limits.conf.j2").read_text()
+    environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)
+    found = environment.from_string(template).render(item=pool | limits).splitlines()
+    assert set(lines) <= set(found)
+    assert len([line for line in found if "=" in line]) == 3 + len(limits)
