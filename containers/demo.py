@@ -219,8 +219,6 @@ def run() -> None:
     machines = Machines(plan)
     clock.say(f"the container {demo.machine}")
     created = _play("molecule/shared/create.yml", clock) > 0
-    if created:
-        _play("molecule/shared/prepare.yml", clock)
     clock.say("playbooks/site.yml")
     changed = _play("playbooks/site.yml", clock)
     clock.say(f"playbooks/site.yml is done: {changed} changed")
