@@ -3,7 +3,7 @@
 Several kinds at once, because a restart can fail each in its own way: a connection for each
 request, connections that are kept, requests whose answer or whose body is under way for seconds,
 and rare ones, between which an app may fall asleep. A request that ends in anything but a whole
-response of status 200, within TIMEOUT_SECONDS, is a failure, also where the load is stopped
+response of the right status, within TIMEOUT_SECONDS, is a failure, also where the load is stopped
 meanwhile; nothing is retried. A kept connection that the server has closed between two requests is
 opened anew, as every HTTP client does (RFC 9112 section 9.5), and counted. While the front end
 itself is reloaded, that may cross a request: then it is asked again, as browsers do (section
@@ -27,7 +27,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -40,6 +40,8 @@ UPLOAD_PART = b"kechi upload" * 1024
 UPLOAD_PAUSE_SECONDS = 0.1  # between two parts of the body
 GRACE_SECONDS = 1.0  # for a client to note that its time is over
 
+Tls = ssl.SSLContext | Mapping[str, ssl.SSLContext] | None  # for all hosts, or by host
+
 
 @dataclass(frozen=True)
 class Target:
@@ -48,11 +50,12 @@ class Target:
     kind: str  # "new", "keep-alive", "slow", "upload" or "rare"
     host: str
     path: str = "/"
+    status: int = 200  # what it is to be answered with
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The fate of one request; `error` is empty for a whole response of status 200."""
+    """The fate of one request; `error` is empty for a whole response of its target's status."""
 
     target: Target
     started: float  # monotonic seconds
@@ -144,8 +147,9 @@ class Manner:
     """How all clients of a load ask, see `load`."""
 
     front_end_reloads: bool
-    tls: ssl.SSLContext | None
+    tls: Tls
     timeout_seconds: float
+    pause_seconds: float
 
 
 class Client:
@@ -157,17 +161,20 @@ class Client:
         self._address = address
         self._target = target
         self._outcomes = outcomes
-        self._tls = manner.tls
+        tls = manner.tls
+        self._tls = tls.get(target.host) if isinstance(tls, Mapping) else tls
         self._front_end_reloads = manner.front_end_reloads
         self._timeout = manner.timeout_seconds
+        self._pause = RARE_SECONDS if target.kind == "rare" else manner.pause_seconds
         self._connection: http.client.HTTPConnection | None = None
         self._asking_since: float | None = None
         self._given_up = False
         self._noting = threading.Lock()
 
-    def run(self, stopped_within: Callable[[float], bool]) -> None:
-        """Ask, note the outcome, pause."""
-        pause = RARE_SECONDS if self._target.kind == "rare" else PAUSE_SECONDS
+    def run(self, stopped_within: Callable[[float], bool], after: float = 0.0) -> None:
+        """Ask, note the outcome, pause; the first time after that many seconds."""
+        if after and stopped_within(after):
+            return
         while True:
             self._asking_since = time.monotonic()
             outcome = self._ask(self._asking_since)
@@ -176,7 +183,7 @@ class Client:
                 if self._given_up:
                     return
                 self._outcomes.append(outcome)
-            if stopped_within(pause):
+            if stopped_within(self._pause):
                 break
         self._close()
 
@@ -239,7 +246,7 @@ class Client:
             self._connection.request("GET", self._target.path, headers=headers)
         response = self._connection.getresponse()
         body = response.read()  # raises IncompleteRead when it is cut short
-        if response.status != http.HTTPStatus.OK:
+        if response.status != self._target.status:
             raise http.client.HTTPException(f"status {response.status}: {body[:200]!r}")
         if self._target.kind == "slow" and not body.endswith(b"done\n"):
             raise http.client.HTTPException(f"cut short: {body[-200:]!r}")
@@ -264,25 +271,41 @@ class Client:
 
 
 @contextmanager
-def load(
-    address: str,
+def load(  # noqa: PLR0913  # whom, and each way in which a load may differ
+    address: str | Mapping[str, str],
     targets: list[Target],
     *,
     front_end_reloads: bool = False,
-    tls: ssl.SSLContext | None = None,
+    tls: Tls = None,
     timeout_seconds: float = TIMEOUT_SECONDS,
+    pause_seconds: float = PAUSE_SECONDS,
 ) -> Iterator[Report]:
-    """Load `address` (HOST:PORT, or a path) while the block runs, one client for each target.
+    """Load `address` (HOST:PORT, a path, or such by host) while the block runs.
 
-    With `tls` it is HTTPS. `front_end_reloads`: nginx before 1.27.4 then closes kept connections
-    without a look at what comes in on them. The report is complete when the block has ended.
+    One client for each target, which pauses between two requests; the clients begin one after the
+    other within the first pause. With `tls` it is HTTPS, for the hosts that have one.
+    `front_end_reloads`: nginx before 1.27.4 then closes kept connections without a look at what
+    comes in on them. The report is complete when the block has ended.
     """
     report = Report()
     stop = threading.Event()
-    manner = Manner(front_end_reloads, tls, timeout_seconds)
-    clients = [Client(address, target, report.outcomes, manner) for target in targets]
+    manner = Manner(front_end_reloads, tls, timeout_seconds, pause_seconds)
+    clients = [
+        Client(
+            address if isinstance(address, str) else address[target.host],
+            target,
+            report.outcomes,
+            manner,
+        )
+        for target in targets
+    ]
     threads = [
-        threading.Thread(target=client.run, args=[stop.wait], daemon=True) for client in clients
+        threading.Thread(
+            target=client.run,
+            args=[stop.wait, number * pause_seconds / len(clients)],
+            daemon=True,
+        )
+        for number, client in enumerate(clients)
     ]
     for thread in threads:
         thread.start()

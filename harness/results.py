@@ -15,8 +15,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from .load import Report
+
 SILENT_SECONDS = 2.0  # of a client that asks all the time
 RARE_SILENT_SECONDS = 10.0
+# what the first line of a file says of a run, beside its clients
+HEAD = ("name", "title", "machine", "began", "ended", "pools", "failure", "pause_seconds")
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class Memory:
     processes: int
     pss_kb: int
     private_kb: int
+    workers_shared_percent: float | None = None  # of their RSS; None where there are none
 
     @property
     def shared_kb(self) -> int:
@@ -125,6 +130,7 @@ class Run:
     clients: tuple[Client, ...]
     pools: tuple[str, ...] = ()  # whose memory is watched
     failure: str = ""  # what the test itself found
+    pause_seconds: float = 0.0  # between two requests of a client, where it is a long one
     requests: tuple[Request, ...] = field(default=(), repr=False)
     events: tuple[Event, ...] = field(default=(), repr=False)
     samples: tuple[Sample, ...] = field(default=(), repr=False)
@@ -204,6 +210,7 @@ class Run:
 
     def _silences(self, client: Client) -> Iterator[Silence]:
         longest = RARE_SILENT_SECONDS if client.kind == "rare" else SILENT_SECONDS
+        longest += self.pause_seconds
         own = sorted(
             (request.started, request.ended)
             for request in self.requests
@@ -226,6 +233,7 @@ class Life:
     processes: int
     pss_kb: int  # the most of it
     private_kb: int
+    workers_shared_percent: float | None  # the least
 
 
 def lives(run: Run) -> list[Life]:
@@ -243,6 +251,14 @@ def lives(run: Run) -> list[Life]:
             processes=max(one.processes for _, one in found),
             pss_kb=max(one.pss_kb for _, one in found),
             private_kb=max(one.private_kb for _, one in found),
+            workers_shared_percent=min(
+                (
+                    one.workers_shared_percent
+                    for _, one in found
+                    if one.workers_shared_percent is not None
+                ),
+                default=None,
+            ),
         )
         for (pool, number), found in sorted(seen.items())
     ]
@@ -329,11 +345,7 @@ def summary(run: Run) -> Summary:
 
 def lines(run: Run) -> Iterator[str]:
     """Spell the lines of a run's file."""
-    head: dict[str, Any] = {
-        key: value
-        for key, value in vars(run).items()
-        if key in ("name", "title", "machine", "began", "ended", "pools", "failure")
-    }
+    head: dict[str, Any] = {key: value for key, value in vars(run).items() if key in HEAD}
     head["clients"] = [asdict(client) for client in run.clients]
     yield json.dumps({"run": head, "summary": asdict(summary(run))})
     numbers = {client: number for number, client in enumerate(run.clients)}
@@ -363,6 +375,18 @@ def read(written: Iterable[str]) -> Run:
         events=tuple(Event(**{**one, "hosts": tuple(one["hosts"])}) for one in found["event"]),
         samples=tuple(read_sample(sample) for sample in found["sample"]),
     )
+
+
+def requests(report: Report, via: str) -> Iterator[Request]:
+    """What a load has asked through one address."""
+    for one in report.outcomes:
+        yield Request(
+            Client(via, one.target.kind, one.target.host, one.target.path),
+            report.epoch + one.started,
+            one.seconds,
+            one.error,
+            one.generation,
+        )
 
 
 def read_sample(told: dict[str, Any]) -> Sample:

@@ -51,6 +51,13 @@ def owner(pid: int, of: dict[int, int], owners: set[int]) -> int | None:
     return pid
 
 
+def shared_percent(processes: list[dict[str, Any]]) -> float | None:
+    """How much of their memory the workers share; None where there are none."""
+    workers = [one for one in processes if one["worker"]]
+    rss = sum(one["rss_kb"] for one in workers)
+    return round(100 * sum(one["shared_kb"] for one in workers) / rss, 1) if rss else None
+
+
 def summed(
     generations: list[dict[str, Any]], processes: list[dict[str, Any]], of: dict[int, int]
 ) -> list[dict[str, Any]]:
@@ -67,6 +74,7 @@ def summed(
             "phase": generation["phase"],
             "processes": len(own),
             **{key: sum(process[key] for process in own) for key in SUMS},
+            "workers_shared_percent": shared_percent(own),
         }
         for generation in generations
         if (own := owned.get(generation["pid"], []))

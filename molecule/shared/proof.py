@@ -12,29 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import harness.sampler
-from harness import store
+from harness import machine, store
 from harness.load import Report, Target, load, load_within
-from harness.results import Client, Event, Request, Run, Sample, read_sample
+from harness.results import Client, Event, Run, Sample, read_sample, requests
 from shared.vps import Vps
 
 NGINX = "nginx"
 SAMPLE_SECONDS = 1.0
 SAMPLER_SECONDS = 30.0  # for the last sample
-# what a report says of the machine: a name and a value in each line
-FACTS = """
-. /etc/os-release; echo "distribution: $PRETTY_NAME"
-echo "kernel: $(uname -srm)"
-echo "processors: $(nproc)"
-awk '/^MemTotal/ {printf "memory of the machine: %d MB\\n", $2 / 1024}' /proc/meminfo
-echo "cgroups: $(test -e /sys/fs/cgroup/cgroup.controllers && echo v2 || echo v1)"
-echo "systemd: $(systemctl --version | head -n 1)"
-echo "Python: $(python3 -c 'import platform; print(platform.python_version())')"
-echo "nginx: $(nginx -v 2>&1 | sed 's,.*/,,')"
-echo "super-daemon: $(start_server --version)"
-for gunicorn in /srv/kechi/*/venv/bin/gunicorn; do "$gunicorn" --version; done 2>/dev/null |
-    sed -n '1s/.*version \\([0-9.]*\\).*/gunicorn: \\1/p'
-node --version 2>/dev/null | sed 's/^v/Node.js: /'
-"""
 
 
 class Watch:
@@ -89,7 +74,7 @@ class Proof:
         clients = [Client(NGINX, one.kind, one.host, one.path) for one in targets]
         for path, asked in direct.items():
             clients += [Client(path, one.kind, one.host, one.path) for one in asked]
-        machine = facts(vps)
+        about = facts(vps)
         watch.began = time.time()
         try:
             with ExitStack() as stack:
@@ -106,12 +91,16 @@ class Proof:
             self._run = Run(
                 name=self._name,
                 title=self._title,
-                machine=machine,
+                machine=about,
                 began=watch.began,
                 ended=time.time(),
                 clients=tuple(clients),
                 pools=tuple(pools),
-                requests=tuple(_requests(watch.reports)),
+                requests=tuple(
+                    request
+                    for through, report in watch.reports.items()
+                    for request in requests(report, through)
+                ),
                 events=tuple(watch.events),
                 samples=tuple(watch.samples),
             )
@@ -131,8 +120,7 @@ class Proof:
 
 def facts(vps: Vps) -> dict[str, str]:
     """What the machine is, and runs."""
-    told = str(vps.host.check_output(FACTS)).splitlines()
-    found = dict(line.split(": ", 1) for line in told if ": " in line)
+    found = machine.read(str(vps.host.check_output(machine.FACTS)))
     version = subprocess.run(
         [vps.within[0], "--version"], capture_output=True, text=True, check=True
     )
@@ -161,15 +149,3 @@ def _sampled(vps: Vps, pools: Sequence[str], samples: list[Sample]) -> Iterator[
                 raise
             printed.seek(0)
             samples += [read_sample(json.loads(line)) for line in printed]
-
-
-def _requests(reports: Mapping[str, Report]) -> Iterator[Request]:
-    for through, report in reports.items():
-        for one in report.outcomes:
-            yield Request(
-                Client(through, one.target.kind, one.target.host, one.target.path),
-                report.epoch + one.started,
-                one.seconds,
-                one.error,
-                one.generation,
-            )

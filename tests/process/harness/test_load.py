@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,29 @@ def test_what_was_asked_directly_is_told_also_where_the_test_fails(tmp_path: Pat
         with pytest.raises(AssertionError), load_within([], path, [NEW]) as report:
             assert not answered.wait(30.0)
     assert report.outcomes[0].error == ""
+
+
+def redirect(connection: socket.socket, _over: threading.Event) -> None:
+    connection.recv(65536)
+    connection.sendall(b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n")
+
+
+@pytest.mark.parametrize(("status", "failed"), [(302, False), (200, True)])
+def test_an_answer_has_to_be_of_the_status_that_is_expected(status: int, failed: bool) -> None:
+    report = loaded(redirect, replace(NEW, status=status), 0.1, 30.0)
+    assert report.outcomes
+    assert bool(report.failures) is failed
+
+
+def test_clients_of_several_hosts_begin_one_after_the_other_within_a_pause() -> None:
+    targets = [replace(NEW, host=f"{name}.example", status=302) for name in "abc"]
+    with served(redirect) as address:
+        addresses = dict.fromkeys((target.host for target in targets), address)
+        before = time.monotonic()
+        with load(addresses, targets, pause_seconds=0.3) as report:
+            time.sleep(0.45)
+        after = time.monotonic()
+    first = {one.target.host: one.started - before for one in reversed(report.outcomes)}
+    for number, host in enumerate(addresses):
+        assert first[host] >= 0.1 * number
+    assert len(report.outcomes) <= len(targets) * (1 + (after - before) / 0.3)

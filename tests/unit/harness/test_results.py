@@ -85,6 +85,7 @@ def test_a_hole_in_what_a_client_asked_is_shown(kind: str, shown: bool) -> None:
     run = replace(runs.run(), began=0.0, ended=8.0, clients=(client,), requests=asked)
     holes = [(one.began, one.ended) for one in run.silences]
     assert holes == ([(2.1, 6.0)] if shown else [])
+    assert replace(run, pause_seconds=2.0).silences == (), "it pauses for as long on purpose"
 
 
 def test_a_hung_request_is_a_failure_and_no_hole() -> None:
@@ -121,9 +122,25 @@ def test_generations_are_told_pool_by_pool() -> None:
     )
 
 
+def test_the_least_that_its_workers_shared_is_told_of_each_generation() -> None:
+    run = runs.run()
+    shares = iter([None, 80.5, 90.0])
+    samples = tuple(
+        replace(
+            one,
+            generations=(replace(one.generations[0], workers_shared_percent=next(shares, None)),),
+        )
+        for one in run.samples
+    )
+    first, second, *_ = results.lives(replace(run, samples=samples))
+    assert (first.workers_shared_percent, second.workers_shared_percent) == (80.5, None)
+
+
 def test_a_runs_file_keeps_all_of_it() -> None:
     kill = Event(3.0, "kill -9", 4.0, ("a.example",))
-    run = replace(runs.failed("line one\nline two"), failure="too slow", events=(kill,))
+    run = replace(
+        runs.failed("line one\nline two"), failure="too slow", events=(kill,), pause_seconds=0.3
+    )
     read = results.read(results.lines(run))
     assert set(read.requests) == set(run.requests)
     assert replace(read, requests=()) == replace(run, requests=())
