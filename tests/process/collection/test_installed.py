@@ -12,7 +12,7 @@ ROLES = sorted(path.name for path in (REPOSITORY / "roles").iterdir())
 PLAYBOOKS = sorted(path.stem for path in (REPOSITORY / "playbooks").glob("*.yml"))
 PARTS = {
     "FILES.json", "LICENSE", "MANIFEST.json", "README.md", "backup_py", "containers", "docs",
-    "examples", "inventory", "meta", "playbooks", "plugins", "roles", "supervisor_py",
+    "examples", "harness", "inventory", "meta", "playbooks", "plugins", "roles", "supervisor_py",
 }  # fmt: skip
 
 
