@@ -17,7 +17,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: help setup host demo demo-clean test lint unit molecule docs clean
-.PHONY: report-picture bench bench-memory bench-density bench-throughput bench-crawlers
+.PHONY: test-the-tests report-picture bench bench-memory bench-density bench-throughput bench-crawlers
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,11 @@ ifeq ($(SCENARIO),all)
 else
 	molecule test --scenario-name $(SCENARIO) --no-command-borders
 endif
+
+# BREAK=no-freeze for one; half an hour for all
+test-the-tests: host .venv/stamp ## Break each promise in turn, and see its tests fail
+	@python -m containers.build
+	@python -m scripts.test_the_tests $(BREAK)
 
 docs: .venv/stamp ## Write the variables into each role's README, from its argument_specs
 	python -m scripts.role_docs
