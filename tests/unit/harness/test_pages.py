@@ -110,6 +110,14 @@ def test_the_index_leads_with_what_failed() -> None:
     assert page.index("it failed") < page.index(runs.run().title)
 
 
+def test_a_scenario_that_failed_fails_the_index() -> None:
+    suite = Suite("tls", 0.0, {"test_a": "failed", "test_b": "passed"}, 1.0)
+    page = pages.index([summary(runs.run())], [suite])
+    assert "Not all of it passed" in page
+    assert "test_a" in page
+    assert "test_b" not in page
+
+
 def test_an_empty_index_is_no_success() -> None:
     assert "Nothing yet" in pages.index([])
 
