@@ -97,6 +97,8 @@ def copy(folder: Path) -> None:
         if source.is_symlink() or source.exists():  # else it is about to be deleted
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target, follow_symlinks=False)
+    # molecule looks for the base of all scenarios where a repository begins
+    subprocess.run(["git", "init", "--quiet", str(folder)], check=True)
 
 
 def rename_machines(folder: Path) -> None:
