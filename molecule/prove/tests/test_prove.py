@@ -80,7 +80,7 @@ def test_a_server_that_drops_its_visitors_fails_and_its_report_says_so(
 
 
 def test_a_restart_that_fails_fails_the_proof(vps, inventory, prove):
-    with vps.broken_file("/srv/www/motd/current/motd.py", "import nowhere"):
+    with vps.broken_file("/srv/kechi/main/venv/bin/vhost_server", "#!/bin/false"):
         said = inventory.refuse(**prove(pool="main"))
     assert "restart 1 of 1: the reload of kechi@main.service failed" in said, said
     assert "requests failed" not in said, "the old generation goes on"
