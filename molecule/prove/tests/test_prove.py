@@ -10,15 +10,9 @@ import pytest
 from containers.machines import HTTPS
 from harness import store
 from shared.inventory import Inventory
-from shared.vps import Vps
 
 RESTARTS = 3
 POOLS = ("main", "hasty")
-
-
-@pytest.fixture
-def vps(host, address):
-    return Vps(host, address(host))
 
 
 @pytest.fixture
