@@ -144,6 +144,13 @@ class Vps:
         """Their names alone."""
         return list(self.processes(pool).values())
 
+    def kill(self, pool: str, name: str) -> set[int]:
+        """Send KILL to the pool's processes of a name, which may come and go; returns their pids."""
+        listed = f"{self._cgroup(pool, 'name=systemd')}/cgroup.procs"
+        kill = f'test "$(cat /proc/$pid/comm)" = {name} && kill -9 $pid && echo $pid'
+        done = self.host.run(f"for pid in $(cat {listed}); do {kill}; done 2> /dev/null")
+        return {int(pid) for pid in done.stdout.split()}
+
     def wait_until_asleep(self, pool: str, app: str) -> None:
         """Wait until an app has no process; raises AssertionError after WAIT_SECONDS."""
         self.wait_until(lambda: f"kechi:{app}" not in self.commands(pool), f"{app} has no process")

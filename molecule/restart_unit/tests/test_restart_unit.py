@@ -76,17 +76,12 @@ def test_a_kill_9_of_a_worker_costs_what_it_has_in_work_and_nothing_else(vps, ho
             for name, (pool, hosts) in workers.items():
                 time.sleep(SETTLE_SECONDS)
                 vps.wait_until_answers(min(hosts))  # who sleeps is awake then
-                # two of them while one is recycled, which may end by itself just now
-                pids = {pid for pid, found in vps.processes(pool).items() if found == name}
-                kill = (
-                    f"for pid in {' '.join(map(str, pids))}; do kill -9 $pid && echo killed; done"
-                )
                 with watch.kill(f"kill -9 of {name}, {number}", hosts):
-                    killed = host.run(kill).stdout
-                assert "killed" in killed, name
+                    killed = vps.kill(pool, name)
+                assert killed, name
                 for site in hosts:
                     vps.wait_until_answers(site)
-                assert pids.isdisjoint(vps.pids(pool))
+                assert killed.isdisjoint(vps.pids(pool))
         time.sleep(SETTLE_SECONDS)
     assert vps.state("main") == before["main"], "one worker's death was the whole pool's"
     super_daemon, generation = before["clock"]
