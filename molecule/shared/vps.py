@@ -43,6 +43,7 @@ class Vps:
     def __init__(self, host: Host, address: str) -> None:
         self.host = host
         self.address = address
+        self._cgroups: dict[tuple[str, str], str] = {}
 
     def get(self, site: str, path: str = "/") -> Answer:
         """Ask for one page by its Host."""
@@ -145,7 +146,7 @@ class Vps:
         return list(self.processes(pool).values())
 
     def kill(self, pool: str, name: str) -> set[int]:
-        """Send KILL to the pool's processes of a name, which may come and go; returns their pids."""
+        """Send KILL to the pool's processes of a name, which come and go; returns their pids."""
         listed = f"{self._cgroup(pool, 'name=systemd')}/cgroup.procs"
         kill = f'test "$(cat /proc/$pid/comm)" = {name} && kill -9 $pid && echo $pid'
         done = self.host.run(f"for pid in $(cat {listed}); do {kill}; done 2> /dev/null")
@@ -195,11 +196,14 @@ class Vps:
 
     def _cgroup(self, pool: str, controller: str) -> str:
         """The unit's directory in the cgroup hierarchy that has a controller (v1 or v2)."""
-        show = "systemctl show --property=ControlGroup --value"
-        path = str(self.host.check_output(f"{show} kechi@{pool}.service"))
-        if self.host.file("/sys/fs/cgroup/cgroup.controllers").exists:
-            return f"/sys/fs/cgroup{path}"
-        return f"/sys/fs/cgroup/{controller.removeprefix('name=')}{path}"
+        found = self._cgroups.get((pool, controller))
+        if found is None:
+            show = "systemctl show --property=ControlGroup --value"
+            path = str(self.host.check_output(f"{show} kechi@{pool}.service"))
+            v2 = self.host.file("/sys/fs/cgroup/cgroup.controllers").exists
+            part = "" if v2 else f"/{controller.removeprefix('name=')}"
+            found = self._cgroups[pool, controller] = f"/sys/fs/cgroup{part}{path}"
+        return found
 
     def wait_within(self, command: str, what: str) -> None:
         """Wait until a command of the machine succeeds; raises AssertionError after WAIT_SECONDS.
