@@ -1,4 +1,4 @@
-"""Render the templates of a list of files, and hand the whole list to the module."""
+"""Render the templates of a list of files, and hand the whole list to the module if need be."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
+from ..module_utils import snapshot
 from ..plugin_utils.rendering import rendered
 
 
@@ -24,9 +25,12 @@ class ActionModule(ActionBase):
             rendered(file, variables=variables, loader=self._loader, templar=self._templar)
             for file in self._task.args.get("files") or []
         ]
+        arguments = {**self._task.args, "files": files}
+        known = arguments.pop("known", None) or {}
+        wanted = (arguments.get("directories") or [], files, arguments.get("absent") or [])
+        if known and not arguments.get("units") and snapshot.shows(known, *wanted):
+            return {"changed": False, "paths": [], "units": []}
         result: dict[str, Any] = self._execute_module(
-            module_name="kechi.vps.files",
-            module_args={**self._task.args, "files": files},
-            task_vars=variables,
+            module_name="kechi.vps.files", module_args=arguments, task_vars=variables
         )
         return result

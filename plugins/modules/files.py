@@ -73,6 +73,12 @@ options:
     type: list
     elements: path
     default: []
+  known:
+    description: >-
+      The files of the machine, as M(kechi.vps.machine_facts) returns them. Where they show that all
+      is as it should be, and there are no O(units), nobody is asked.
+    type: dict
+    default: {}
   units:
     description: Units that read these files, as M(kechi.vps.unit_current) takes them.
     type: list
@@ -240,6 +246,7 @@ def main() -> None:
                 },
             },
             "absent": {"type": "list", "elements": "path", "default": []},
+            "known": {"type": "dict", "default": {}},
             "units": {"type": "list", "elements": "dict", "default": [], "options": units.OPTIONS},
         },
         supports_check_mode=True,

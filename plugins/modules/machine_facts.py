@@ -31,6 +31,12 @@ packages:
   description: The version of each installed package.
   returned: always
   type: dict
+files:
+  description: >-
+    The state of each file that the roles write, if everybody may read it: mode, owner, group, and
+    the digest of its content.
+  returned: always
+  type: dict
 users:
   description: Each user's name, home and shell, with colons between.
   returned: always
@@ -72,7 +78,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import dpkg
+from ..module_utils import dpkg, snapshot
 
 UNITS = Path("/etc/systemd/system")
 FRONT_END = Path("/etc/kechi/frontend.json")
@@ -154,6 +160,7 @@ def main() -> None:
             "ansible_virtualization_tech_guest": guest(_detect("container"), _detect("vm")),
         },
         packages=dpkg.installed(packages),
+        files=snapshot.take(),
         users=[f"{user.pw_name}:{user.pw_dir}:{user.pw_shell}" for user in pwd.getpwall()],
         settled=settled(shown),
         unit_files=sorted(path.name for path in UNITS.glob("kechi*") if path.is_file()),

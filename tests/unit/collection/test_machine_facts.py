@@ -1,12 +1,13 @@
 """What the roles leave out, because one look at the machine has shown it to be done."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import pytest
 
 from ansible_collections.kechi.vps.plugins.action.packages import ActionModule
-from ansible_collections.kechi.vps.plugins.module_utils import dpkg
+from ansible_collections.kechi.vps.plugins.module_utils import dpkg, snapshot
 from ansible_collections.kechi.vps.plugins.modules import files, machine_facts
 
 KNOWN = {"nginx": "1.26.3-3", "openssl": "3.5.1-1"}
@@ -139,3 +140,56 @@ def test_files_that_are_not_wanted_go_and_only_once(tmp_path):
         assert files.Files(MagicMock(check_mode=False)).absent(str(path))
         assert not files.Files(MagicMock(check_mode=False)).absent(str(path))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def taken(tmp_path, monkeypatch):
+    """A folder with a file and what a snapshot of it shows, by the owner's own name."""
+    folder = tmp_path / "etc"
+    folder.mkdir(mode=0o755)
+    (folder / "a.conf").write_text("a\n")
+    (folder / "a.conf").chmod(0o644)
+    covered = ((str(tmp_path), "etc"), (str(folder), "*"), (str(folder), "gone"))
+    monkeypatch.setattr(snapshot, "COVERED", covered)
+    owner = {"owner": (folder / "a.conf").owner(), "group": (folder / "a.conf").group()}
+    return SimpleNamespace(
+        found=snapshot.take(covered),
+        directory={"path": str(folder), **owner},
+        file={"path": str(folder / "a.conf"), "content": "a\n", **owner},
+    )
+
+
+def test_files_are_left_alone_that_a_snapshot_shows_as_they_should_be(taken):
+    folder = taken.directory["path"]
+    assert snapshot.shows(taken.found, [taken.directory], [taken.file], [f"{folder}/gone"])
+
+
+@pytest.mark.parametrize(
+    ("directory", "file", "absent"),
+    [
+        ({"mode": "0700"}, {}, []),
+        ({"owner": "another"}, {}, []),
+        ({"path": "/not/covered"}, {}, []),
+        ({}, {"content": "b\n"}, []),
+        ({}, {"mode": "0600"}, []),
+        ({}, {"mode": "u=rw"}, []),
+        ({}, {"group": "another"}, []),
+        ({}, {"path": "/not/covered"}, []),
+        ({}, {}, ["a.conf"]),
+        ({}, {}, ["not-covered"]),
+    ],
+)
+def test_a_machine_is_asked_where_a_snapshot_shows_another_state_or_none(
+    taken, directory, file, absent
+):
+    gone = [f"{taken.directory['path']}/{name}" for name in absent]
+    wanted = [taken.directory | directory], [taken.file | file], gone
+    assert not snapshot.shows(taken.found, *wanted)
+
+
+def test_nothing_of_what_not_everybody_may_read_is_in_a_snapshot(taken):
+    path = Path(taken.file["path"])
+    path.chmod(0o640)
+    found = snapshot.take(((str(path.parent), "*"),))
+    assert snapshot.digest(b"a\n") not in found[str(path)]
+    assert not snapshot.shows(found, [], [taken.file | {"mode": "0640"}], [])
