@@ -88,7 +88,10 @@ def shows(taken: Snapshot, directories: Iterable[Mapping[str, Any]],
     """Whether all of these are there, or not there, as wanted."""
     return (
         all(_is(taken, wanted, DIRECTORY, "0755") for wanted in directories)
-        and all(_is(taken, wanted, digest(wanted["content"].encode()), "0644") for wanted in files)
+        # a template of a number alone gives one
+        and all(
+            _is(taken, wanted, digest(str(wanted["content"]).encode()), "0644") for wanted in files
+        )
         and all(path not in taken and _is_covered(path) for path in absent)
     )
 

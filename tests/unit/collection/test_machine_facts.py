@@ -162,6 +162,9 @@ def taken(tmp_path, monkeypatch):
 def test_files_are_left_alone_that_a_snapshot_shows_as_they_should_be(taken):
     folder = taken.directory["path"]
     assert snapshot.shows(taken.found, [taken.directory], [taken.file], [f"{folder}/gone"])
+    Path(taken.file["path"]).write_text("15")
+    found = snapshot.take(((folder, "*"),))
+    assert snapshot.shows(found, [], [taken.file | {"content": 15}], [])
 
 
 @pytest.mark.parametrize(
