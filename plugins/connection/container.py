@@ -6,7 +6,8 @@ DOCUMENTATION = """
 name: container
 short_description: Run tasks in a podman or docker container of this machine
 description:
-  - Runs every task through C(podman exec) or C(docker exec), with pipelining.
+  - Runs every task through C(podman exec) or C(docker exec), with pipelining. Root enters podman's
+    containers by C(nsenter) instead, which takes less than a tenth of the time.
   - Picks the same engine as C(containers/engine.py) of this collection does, so set
     E(KECHI_ENGINE) to override it.
 author:
@@ -39,11 +40,14 @@ import subprocess
 from pathlib import Path
 from typing import IO
 
+from ansible import constants
 from ansible.errors import AnsibleConnectionFailure
 from ansible.module_utils.common.text.converters import to_text
 from ansible.plugins.connection import ConnectionBase
 
-from ansible_collections.kechi.vps.containers import engine
+from ansible_collections.kechi.vps.containers import engine, inside
+
+CACHE = Path(constants.config.get_config_value("ANSIBLE_HOME")).expanduser() / "kechi/containers"
 
 
 class Connection(ConnectionBase):
@@ -95,8 +99,10 @@ class Connection(ConnectionBase):
 
     def _exec(self, argv: list[str], stdin: bytes | IO[bytes]) -> tuple[int, bytes, bytes]:
         user = self.get_option("remote_user")
-        as_user = [f"--user={user}"] if user else []
-        command = [self._engine, "exec", "--interactive", *as_user, self._name, *argv]
+        command = [] if user else self._entered(argv)
+        if not command:
+            as_user = [f"--user={user}"] if user else []
+            command = [self._engine, "exec", "--interactive", *as_user, self._name, *argv]
         if isinstance(stdin, bytes):
             done = subprocess.run(command, input=stdin, capture_output=True, check=False)
         else:
@@ -104,6 +110,14 @@ class Connection(ConnectionBase):
         if done.returncode:
             self._check_container(to_text(done.stderr))
         return done.returncode, done.stdout, done.stderr
+
+    def _entered(self, argv: list[str]) -> list[str]:
+        """The command without the engine; none where it takes that."""
+        if not inside.usable(self._engine):
+            return []
+        pid = inside.first_process(self._engine, self._name, CACHE)
+        variables = inside.environment(pid) if pid else {}
+        return inside.enter(pid, argv, variables) if inside.MARK in variables else []
 
     def _check_container(self, stderr: str) -> None:
         """Tell a failed command from a container that is not there to run it."""

@@ -28,7 +28,7 @@ def test_the_tarball_has_what_the_roles_need_and_nothing_else(elsewhere):
         names = [Path(member.name) for member in tar if member.isfile()]
     assert {name.parts[0] for name in names} == PARTS
     inside = {str(name) for name in names if name.parts[0] == "containers"}
-    assert inside == {"containers/__init__.py", "containers/engine.py"}
+    assert inside == {"containers/__init__.py", "containers/engine.py", "containers/inside.py"}
     assert {name.parts[1] for name in names if name.parts[0] == "inventory"} == {"example"}
     assert [name for name in names if "__pycache__" in name.parts or ".sqlite3" in name.name] == []
     assert {f"roles/{role}/README.md" for role in ROLES} <= set(map(str, names))
