@@ -479,11 +479,13 @@ class Pools:
 
     def _faults(self, pool: dict[str, Any], sockets: Mapping[str, str]) -> list[str]:
         """What each app of a trial answers wrongly."""
+        # a command may be alive long before it has loaded, and need not say when it has
+        seconds = self.module.params["load_seconds" if pool["command"] else "health_seconds"]
         faults = []
         for check in pool["checks"]:
             asked = {**check, "socket": sockets[check["socket"]]}
             try:
-                health.check(asked, self.module.params["health_seconds"], None)
+                health.check(asked, seconds, None)
             except health.Unhealthy as error:
                 faults.append(f"the app {check['app']} does not answer as it should: {error}")
         return faults
