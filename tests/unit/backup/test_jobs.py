@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 import sqlite3
 import subprocess
 from contextlib import closing
@@ -9,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from backup_py import cli, jobs, restore, settings
+from backup_py import cli, jobs, restore, settings, tree
 from backup_py.errors import BackupError
 from backup_py.store import Store
 
@@ -66,6 +67,20 @@ def test_an_app_that_fails_does_not_stop_the_others_and_keeps_its_old_backups(
     assert f"blog: not backed up: {blog.directory}/app.db: " in capsys.readouterr().err
     assert len(Store(machine.directory, "notes").names()) == 2
     assert len(Store(machine.directory, "blog").names()) == 1
+
+
+def test_a_disk_without_room_is_told_before_anything_is_copied(machine, times, monkeypatch, capsys):
+    def copies(*_arguments):
+        raise AssertionError("it was copied")
+
+    monkeypatch.setattr(tree, "copy", copies)
+    free_mb = tree.mb(shutil.disk_usage(machine.directory.parent).free)
+    asked = replace(machine, min_free_mb=2 * free_mb + 1)
+    assert jobs.back_up(asked, asked.apps) == ["blog", "notes"]
+    said = capsys.readouterr().err
+    assert f"blog: not backed up: needs 1 MB in {machine.directory}, which has" in said
+    assert f"of which {2 * free_mb + 1} MB are to stay free" in said
+    assert Store(machine.directory, "blog").names() == []
 
 
 def test_a_disk_that_fills_up_meanwhile_is_told_and_leaves_no_half_of_a_backup(
