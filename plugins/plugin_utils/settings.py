@@ -119,15 +119,14 @@ def _check(
         yield problem(path, value, f"is not {kind.words}", container, secret=secret)
         return
     choices = option.get("choices")
-    if isinstance(choices, list) and read not in choices:
+    if isinstance(choices, list) and not isinstance(read, list) and read not in choices:
         yield problem(path, value, f"is not one of {', '.join(map(str, choices))}", container)
     if isinstance(read, list):
         if isinstance(value, str):
             yield problem(path, value, "is not a list", container)
             return
-        element: dict[str, object] = {"type": option.get("elements", "raw")}
-        if "options" in option:
-            element["options"] = option["options"]
+        own = {key: option[key] for key in ("options", "choices") if key in option}
+        element: dict[str, object] = {"type": option.get("elements", "raw"), **own}
         for number, item in enumerate(read):
             yield from _check(f"{path}[{number}]", element, item, value)
     elif isinstance(read, dict) and "options" in option:

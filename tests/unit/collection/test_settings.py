@@ -12,6 +12,7 @@ ROLES = Path(__file__).parents[3] / "roles"
 SPEC = {
     "delay_seconds": {"type": "int", "required": True},
     "mode": {"type": "str", "choices": ["a", "b"]},
+    "modes": {"type": "list", "elements": "str", "choices": ["a", "b"]},
     "items": {
         "type": "list",
         "elements": "dict",
@@ -26,6 +27,7 @@ SPEC = {
         ({}, "delay_seconds: is missing; a whole number is required"),
         ({"delay_seconds": "soon"}, 'delay_seconds: "soon" is not a whole number'),
         ({"delay_seconds": 1, "mode": "c"}, 'mode: "c" is not one of a, b'),
+        ({"delay_seconds": 1, "modes": ["a", "c"]}, 'modes[1]: "c" is not one of a, b'),
         ({"delay_seconds": 1, "items": "one"}, 'items: "one" is not a list'),
         (
             {"delay_seconds": 1, "items": [{"name": "x"}, {"size": 1}]},
