@@ -41,14 +41,7 @@ _DECLARED = {
     claims.PROGRAM: (UNVERIFIED, "its User-Agent is a program's, and no browser's"),
 }
 _ROBOTS_PAGES = 2  # who has only looked at robots.txt may be a curious person
-# Those of a machine's own network: who comes through a proxy there hides in its address.
-_OWN = tuple(
-    ip_network(one)
-    for one in (
-        "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "169.254.0.0/16",
-        "100.64.0.0/10", "::1/128", "fc00::/7", "fe80::/10",
-    )
-)  # fmt: skip
+_OWN = tuple(ip_network(one) for one in known.OWN)
 
 
 @dataclass(frozen=True, slots=True)

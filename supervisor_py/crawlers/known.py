@@ -26,6 +26,10 @@ _YANDEX_DELAY = "https://yandex.com/support/webmaster/en/robot-workings/crawl-de
 _BAIDU = "https://www.baidu.com/search/spider.html"
 _SEZNAM = "https://napoveda.seznam.cz/en/seznambot-crawler"
 _AHREFS = "https://ahrefs.com/robot/"
+_BING_DELAY = "https://blogs.bing.com/webmaster/2009/08/10/crawl-delay-and-the-bing-crawler-msnbot"
+_COMMON_CRAWL = "https://commoncrawl.org/faq"
+_META = "https://developers.facebook.com/docs/sharing/webmasters/web-crawlers/"
+_MISTRAL = "https://docs.mistral.ai/en/robots"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,15 @@ def _ranges(date: str, source: str, *networks: str) -> Ranges:
 
 
 def _google(name: str, *also: str) -> Manners:
+    # "other fields such as crawl-delay aren't supported", as the page says of 2026-08-31
     return Manners(name, _GOOGLE_COMMON, also, delay=False, delay_source=_GOOGLE_ROBOTS)
+
+
+def _google_special(name: str) -> Manners:
+    # "The global user agent (*) is ignored", as the page says of each
+    return Manners(
+        name, _GOOGLE_SPECIAL, ignores_star=True, delay=False, delay_source=_GOOGLE_ROBOTS
+    )
 
 
 _APPLEBOT_RANGES = _ranges(
@@ -133,6 +145,12 @@ CRAWLERS = (
     Crawler("GPTBot", "gptbot", (), _OPENAI, _GPTBOT_RANGES),
 )
 
+# Those of a machine's own network: who comes through a proxy there hides in its address.
+OWN = (
+    "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "169.254.0.0/16",
+    "100.64.0.0/10", "::1/128", "fc00::/7", "fe80::/10",
+)  # fmt: skip
+
 # Where a browser's User-Agent comes from one of these, it is no browser of a person.
 NETWORKS = (
     Network("googlebot.com", "Google", _GOOGLE_VERIFY),
@@ -154,10 +172,11 @@ MANNERS = (
     _google("Googlebot-Video", "Googlebot"),
     _google("Googlebot-News", "Googlebot"),
     Manners("Google-Extended", _GOOGLE_COMMON, opt_out=_TRAINING, crawled_by="Googlebot"),
-    Manners("AdsBot-Google", _GOOGLE_SPECIAL, ignores_star=True),
-    Manners("AdsBot-Google-Mobile", _GOOGLE_SPECIAL, ignores_star=True),
-    Manners("APIs-Google", _GOOGLE_SPECIAL, ignores_star=True),
-    Manners("Mediapartners-Google", _GOOGLE_SPECIAL, ignores_star=True),
+    _google_special("AdsBot-Google"),
+    _google_special("AdsBot-Google-Mobile"),
+    _google_special("APIs-Google"),
+    _google_special("Mediapartners-Google"),
+    Manners("Google-Safety", _GOOGLE_SPECIAL, ignores_all=True),
     Manners("GPTBot", _OPENAI),
     Manners("OAI-SearchBot", _OPENAI),
     Manners("ChatGPT-User", _OPENAI, ignores_all=True),
@@ -168,6 +187,14 @@ MANNERS = (
     Manners("Yandex", _YANDEX_ROBOTS, delay=False, delay_source=_YANDEX_DELAY),
     Manners("YandexBot", _YANDEX_ROBOTS, ("Yandex",), delay=False, delay_source=_YANDEX_DELAY),
     Manners("AhrefsBot", _AHREFS, delay=True, delay_source=_AHREFS),
+    Manners("bingbot", _BING, delay=True, delay_source=_BING_DELAY),
+    Manners("msnbot", _BING, delay=True, delay_source=_BING_DELAY),
+    Manners("CCBot", _COMMON_CRAWL, delay=True, delay_source=_COMMON_CRAWL),
+    Manners("meta-externalagent", _META),
+    Manners("MistralAI-Training", _MISTRAL),
 )
 # Pages of these are used to train models, by what their operators say: who opts out names them.
-TRAINING = ("Applebot-Extended", "Google-Extended", "GPTBot", "ClaudeBot")
+TRAINING = (
+    "Applebot-Extended", "Google-Extended", "GPTBot", "ClaudeBot", "meta-externalagent",
+    "MistralAI-Training",
+)  # fmt: skip
