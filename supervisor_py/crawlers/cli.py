@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from .. import effects, options
@@ -25,7 +25,13 @@ _OPTIONS = (
     Option("since", TEXT, "WHEN", "only requests since then: 7d, 2026-11-01, 2026-11-01T06:00"),
     Option("json", FLAG, "", "print JSON, with every client that isn't a person"),
     Option("html", FLAG, "", "print an HTML page"),
-    Option("output", TEXT, "FILE", "write into this file, put in place when it is complete"),
+    Option(
+        "output",
+        TEXTS,
+        "FILE",
+        "write into this file, as its name ends (.json, .html); put in place when it is complete",
+    ),
+    Option("suspects", TEXT, "FILE", "write impostors and undeclared bots there, a JSON line each"),
     Option("vhost", TEXT, "NAME", "the vhost of lines that don't name theirs (combined logs)"),
     Option("robots", TEXT, "DIRECTORY", "has VHOST.txt, a robots.txt each, to count rules broken"),
     Option("offline", FLAG, "", "ask no DNS server: crawlers are unverified, but for the cache"),
@@ -102,7 +108,9 @@ def _report(parsed: Parsed, since: float | None) -> int:
     policies = {} if robots is None else policy.of_directory(Path(robots))
     files.check(parsed.arguments)
 
-    lines = files.Lines(parsed.arguments, progress=True if parsed.flag("progress") else None)
+    lines = files.Lines(
+        parsed.arguments, progress=True if parsed.flag("progress") else None, since=since
+    )
     read = reader(parsed.text("vhost") or "")
     counts = {"lines": 0, "unread": 0, "older": 0}
 
@@ -122,11 +130,14 @@ def _report(parsed: Parsed, since: float | None) -> int:
     visits.finish()
     found, troubles = _look_up(parsed, report.to_look_up(visits, _most_lookups(parsed)), server)
     built = report.build(visits, found, lists=lists, offline=parsed.flag("offline"), **counts)
-    if parsed.flag("json"):
-        text = view.as_json(built)
-    else:
-        text = view.as_html(built) if parsed.flag("html") else view.as_text(built)
-    _write(parsed.text("output"), f"{text}\n")
+    forms = {"json": view.as_json, "html": view.as_html}
+    asked = next((form for form in forms if parsed.flag(form)), "")
+    for file in parsed.texts("output") or [""]:
+        form = asked or file.rpartition(".")[2]
+        _write(file, forms.get(form, view.as_text)(built))
+    suspects = parsed.text("suspects")
+    if suspects is not None:
+        _write(suspects, view.suspects(built))
     for problem in [*lines.problems, *troubles]:
         effects.say(problem)
     return 1 if lines.problems else 0
@@ -209,11 +220,13 @@ def _ranges(text: str) -> tuple[str, Ranges]:
     return known[name.lower()], Ranges(networks, date, file)
 
 
-def _write(file: str | None, text: str) -> None:
-    if file is None:
-        sys.stdout.write(text)
+def _write(file: str, parts: Iterable[str]) -> None:
+    from . import files  # noqa: PLC0415  # needs the libraries
+
+    if not file:
+        sys.stdout.writelines(parts)
         return
     try:
-        effects.replace_file(file, text.encode("utf-8", "replace"))
+        files.replace(file, parts)
     except OSError as error:
         raise from_os_error(file, error) from error

@@ -2,10 +2,11 @@
 
 import gzip
 import io
+import math
 import os
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,10 +24,15 @@ _EVERY = 4096  # lines from one look at the progress to the next
 class Lines:
     """The lines of some log files. `problems` has what could not be read to its end."""
 
-    def __init__(self, files: Sequence[str], *, progress: bool | None = None) -> None:
-        """Take `progress` for yes or no; by itself it is shown on a terminal only."""
+    def __init__(
+        self, files: Sequence[str], *, progress: bool | None = None, since: float | None = None
+    ) -> None:
+        """Take `progress` for yes or no; by itself it is shown on a terminal only.
+
+        A file that was last written before `since` has nothing that is wanted, and is not read.
+        """
         self.problems: list[str] = []
-        self._files = files
+        self._files = [file for file in files if since is None or _written(file) >= since]
         self._progress = progress
 
     def __iter__(self) -> Iterator[str]:
@@ -86,6 +92,25 @@ def _is_gzip(raw: io.BufferedReader) -> bool:
 def _skip_line(lines: BinaryIO) -> None:
     while (part := lines.readline(_MOST_LINE)) and not part.endswith(b"\n"):
         pass
+
+
+def replace(file: str, parts: Iterable[str]) -> None:
+    """Put a file in place when all its parts are written; raises OSError."""
+    temporary = Path(f"{file}.{os.getpid()}")  # beside it: a rename can't cross file systems
+    try:
+        with temporary.open("w", encoding="utf-8", errors="replace") as out:
+            out.writelines(parts)
+        temporary.replace(file)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _written(file: str) -> float:
+    try:
+        return math.inf if file == STDIN else Path(file).stat().st_mtime
+    except OSError:  # told when it is read
+        return math.inf
 
 
 def _size(file: str) -> int:

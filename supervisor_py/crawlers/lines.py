@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-MOST_AGENT, MOST_URI, MOST_NAME = 256, 2048, 255  # characters: visitors choose them
+MOST_AGENT, MOST_URI, MOST_NAME = 256, 2048, 255  # of UTF-8, in bytes: visitors choose them
 NO_VHOST = "-"
 
 # The first word is the vhost where the log begins with it, as Apache's vhost_combined does.
@@ -17,8 +17,9 @@ _COMBINED = re.compile(
     r'"([^"\\]*(?:\\.[^"\\]*)*)" "([^"\\]*(?:\\.[^"\\]*)*)"'
 )
 _COMBINED_TIME = re.compile(
-    r"(\d\d)/([A-Z][a-z]{2})/(\d{4}):(\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)"
+    r"([0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:[0-9]{2}:[0-9]{2}):([0-9]{2}) ([+-][0-9]{4})"
 )
+_SECONDS = 60
 _MONTHS = {
     "Jan": 1, "Feb": 2, "Mar": 3, "Apr": 4, "May": 5, "Jun": 6,
     "Jul": 7, "Aug": 8, "Sep": 9, "Oct": 10, "Nov": 11, "Dec": 12,
@@ -89,7 +90,7 @@ def _combined(line: str, unnamed: str) -> Hit | None:
         int(status),
         0 if size == "-" else int(size),
         _said(referer)[:MOST_URI],
-        _said(agent)[:MOST_AGENT],
+        _cut(_said(agent), MOST_AGENT),
         None,
     )
 
@@ -122,7 +123,7 @@ def _json(line: str, unnamed: str) -> Hit | None:
         int(code),
         int(_number(size) or 0),
         _said(_text(referer))[:MOST_URI],
-        _said(_text(agent))[:MOST_AGENT],
+        _cut(_said(_text(agent)), MOST_AGENT),
         _number(all_) if app is None else _sum(app),
     )
 
@@ -139,6 +140,13 @@ def _request(request: str) -> tuple[str, str]:
     if len(words) > 1 and _METHOD.fullmatch(words[0]):
         return words[0], words[1][:MOST_URI]
     return "", ""
+
+
+def _cut(value: str, most: int) -> str:
+    """Cut text to that many bytes: one picture among its letters makes all of them four bytes."""
+    if value.isascii():
+        return value[:most]
+    return value.encode("utf-8", "replace")[:most].decode("utf-8", "ignore")
 
 
 def _said(value: str) -> str:
@@ -177,8 +185,17 @@ def _vhost(name: str) -> str:
     name = name.lower()[: MOST_NAME + 6]
     if not name.startswith("[") and name.count(":") == 1:
         name = name.partition(":")[0]
-    name = name.rstrip(".")[:MOST_NAME]
+    name = _cut(name.rstrip("."), MOST_NAME)
     return "" if name in ("-", "_") else name
+
+
+@lru_cache(64)
+def _minute(text: str, zone: str) -> float:
+    """Return when a minute of a combined log began; raises ValueError, KeyError, OverflowError."""
+    day, month, rest = text.split("/")
+    numbers = (int(rest[:4]), _MONTHS[month], int(day), int(rest[5:7]), int(rest[8:]))
+    offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[3:]))
+    return datetime(*numbers, tzinfo=timezone(-offset if zone[0] == "-" else offset)).timestamp()
 
 
 @lru_cache(256)
@@ -187,11 +204,9 @@ def when(text: str) -> float | None:
     match = _COMBINED_TIME.fullmatch(text)
     try:
         if match:
-            day, month, year, hour, minute, second, sign, hours, minutes = match.groups()
-            offset = timedelta(hours=int(hours), minutes=int(minutes))
-            zone = timezone(-offset if sign == "-" else offset)
-            numbers = (int(year), _MONTHS[month], int(day), int(hour), int(minute), int(second))
-            return datetime(*numbers, tzinfo=zone).timestamp()
+            minute, second, zone = match.groups()
+            begun = _minute(minute, zone)
+            return begun + int(second) if int(second) < _SECONDS else None
         if text[:1].isdigit() and "-" not in text:
             return _number(text)
         moment = datetime.fromisoformat(text)

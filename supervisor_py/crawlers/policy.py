@@ -10,6 +10,9 @@ from .robots import File, Obeyed
 from .visits import Allows
 
 _SUFFIX = ".txt"
+_LONG = (
+    200  # characters of an address that is not remembered: visitors make up as many as they like
+)
 
 
 def of_directory(directory: Path) -> dict[str, Allows]:
@@ -28,12 +31,14 @@ def of_directory(directory: Path) -> dict[str, Allows]:
 
 def of_file(file: File) -> Allows:
     """Return what tells whether a User-Agent may have an address. Names it doesn't, it is any."""
+    groups: dict[str, Obeyed] = {}  # no more than the file has, whatever they call themselves
 
-    @lru_cache(4096)
+    @lru_cache(1024)
     def obeyed(agent: str) -> Obeyed | None:
-        return robots.obeyed(file, claim(agent).name or robots.STAR)
+        found = robots.obeyed(file, claim(agent).name or robots.STAR)
+        return found and groups.setdefault(found.name.lower(), found)
 
-    @lru_cache(8192)
+    @lru_cache(2048)
     def of_group(found: Obeyed, uri: str) -> bool:
         return found.allows(uri)
 
@@ -41,6 +46,6 @@ def of_file(file: File) -> Allows:
         found = obeyed(agent)
         if found is None or not uri.startswith("/"):
             return True
-        return of_group(found, uri)
+        return found.allows(uri) if len(uri) > _LONG else of_group(found, uri)
 
     return allows

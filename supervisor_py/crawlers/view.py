@@ -5,8 +5,8 @@ direction of writing, or ends a tag.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 
 from jinja2 import Environment
@@ -72,13 +72,36 @@ def _escaped(character: str) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{{{code:x}}}"  # noqa: PLR2004
 
 
-def as_json(report: Report) -> str:
-    """Return all of it; nothing but ASCII, so that it may be printed as it is."""
-    return json.dumps(asdict(report), indent=1, allow_nan=False)
+def as_json(report: Report) -> Iterator[str]:
+    """Yield all of it, part by part; nothing but ASCII, so that it may be printed as it is.
+
+    As a whole it would take more memory than all that was counted.
+    """
+    before = "{"
+    for field in fields(report):
+        value = getattr(report, field.name)
+        yield f"{before}\n{json.dumps(field.name)}: "
+        before = ","
+        if not isinstance(value, list):
+            yield json.dumps(value, allow_nan=False)
+            continue
+        yield "["
+        for number, one in enumerate(value):
+            comma = "," if number else ""
+            yield f"{comma}\n {json.dumps(asdict(one), allow_nan=False)}"
+        yield "\n]"
+    yield "\n}\n"
 
 
-def as_text(report: Report) -> str:
-    """Return it for a terminal."""
+def suspects(report: Report) -> Iterator[str]:
+    """Yield those whom somebody may want to limit, the busiest first, as lines of JSON."""
+    for client in _suspected(report):
+        one = {"group": client.group, "address": client.address, "agent": client.agent}
+        yield f"{json.dumps(one)}\n"
+
+
+def as_text(report: Report) -> Iterator[str]:
+    """Yield it for a terminal."""
     parts = ["\n".join(_head(report))]
     for title, rows in _tables(report):
         table = [_COLUMNS, *((f"{'  ' * depth}{first}", *rest) for depth, (first, *rest) in rows)]
@@ -86,13 +109,14 @@ def as_text(report: Report) -> str:
     suspects = _suspects(report)
     if suspects:
         parts.append(f"{_suspects_title(report)}\n{_lines(suspects)}")
-    return "\n\n".join(parts)
+    yield "\n\n".join(parts)
+    yield "\n"
 
 
-def as_html(report: Report) -> str:
-    """Return it as a page of its own, without scripts or anything from elsewhere."""
+def as_html(report: Report) -> Iterator[str]:
+    """Yield it as a page of its own, without scripts or anything from elsewhere."""
     page = Environment(autoescape=True, keep_trailing_newline=True).from_string(_PAGE)
-    return page.render(
+    yield from page.generate(
         head=_head(report),
         columns=_COLUMNS,
         tables=_tables(report),

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from .lines import Hit
@@ -62,14 +62,21 @@ class Visit:
 
     def add(self, other: "Visit") -> None:
         """Add what was done elsewhere, or by others."""
-        for name in _ADDED_UP:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.requests += other.requests
+        self.size += other.size
+        self.app_seconds += other.app_seconds
+        self.timed += other.timed
+        self.client_errors += other.client_errors
+        self.server_errors += other.server_errors
+        self.robots += other.robots
+        self.broken += other.broken
+        self.judged += other.judged
+        self.pages += other.pages
+        self.assets += other.assets
+        self.feeds += other.feeds
+        self.referers += other.referers
+        self.probes += other.probes
         self.most_in_a_minute = max(self.most_in_a_minute, other.most_in_a_minute)
-
-
-_ADDED_UP = [
-    one.name for one in fields(Visit) if one.name not in ("minute", "in_minute", "most_in_a_minute")
-]
 
 
 class Visits:

@@ -255,6 +255,45 @@ def test_a_damaged_file_is_told_and_all_else_reported(tmp_path: Path) -> None:
     assert b"people" in done.stdout
 
 
+def test_a_file_that_was_last_written_before_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "log.1").write_text(line("192.0.2.3", CHROME))
+    (tmp_path / "log").write_text(line("192.0.2.4", CHROME))
+    os.utime(tmp_path / "log.1", (1, 1))
+    found = report(tmp_path, "--offline", "--since=2026-11-25", "log", "log.1")
+    assert (found["lines"], found["older_lines"]) == (1, 0)
+
+
+def test_several_files_are_written_each_as_its_name_ends(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text(line("192.0.2.3", CHROME))
+    outputs = [f"--output=out.{ending}" for ending in ("html", "json", "txt")]
+    assert run(tmp_path, "--offline", *outputs, "log").stdout == b""
+    assert (tmp_path / "out.html").read_text().startswith("<!doctype html>")
+    assert json.loads((tmp_path / "out.json").read_text())["lines"] == 1
+    assert (tmp_path / "out.txt").read_text().startswith("1 requests from ")
+
+
+def test_no_log_takes_much_memory(tmp_path: Path) -> None:
+    """Each line another bot, on another host, with a long User-Agent of pictures."""
+    (tmp_path / "robots").mkdir()
+    (tmp_path / "robots" / "h0.example.txt").write_text("User-agent: *\nDisallow: /x\n" * 200)
+    with (tmp_path / "log").open("w") as log:
+        for number in range(45_000):
+            agent = f"B{number}bot/1 {chr(0x1F600) * 300}"
+            host = "h0.example" if number % 2 else f"h{number}.{'y' * 200}.example"
+            address = f"198.18.{number >> 8 & 255}.{number & 255}"
+            log.write(line(address, agent, f"/{number}/{'x' * 1500}", host))
+    program = (
+        "import re, sys; from supervisor_py.crawlers import cli; code = cli._main(sys.argv[1:]);"
+        "print(code, re.search(r'VmHWM:\\s*(\\d+)', open('/proc/self/status').read())[1])"
+    )
+    words = ("--offline", "--cache=c", "--robots=robots", "--output=o.json", "--output=o.html")
+    command = [sys.executable, "-c", program, *words, "log"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    code, peak_kb = map(int, done.stdout.split())
+    assert code == 0
+    assert peak_kb < 130_000
+
+
 def test_a_report_in_a_file_is_replaced_whole(tmp_path: Path) -> None:
     (tmp_path / "log").write_text(line("192.0.2.3", CHROME))
     (tmp_path / "out.html").write_text("old")

@@ -1,3 +1,5 @@
+from dataclasses import fields
+
 import pytest
 
 from supervisor_py.crawlers import visits as visits_
@@ -14,6 +16,13 @@ def counted(*hits: Hit, visits: Visits | None = None) -> Visit:
     for one in visits.visits.values():
         visit.add(one)
     return visit
+
+
+def test_all_that_is_counted_is_added_up() -> None:
+    names = [one.name for one in fields(Visit) if one.name not in ("minute", "in_minute")]
+    visit = Visit()
+    visit.add(Visit(**dict.fromkeys(names, 3)))
+    assert {name: getattr(visit, name) for name in names} == dict.fromkeys(names, 3)
 
 
 def test_requests_bytes_time_and_errors_are_added_up() -> None:
