@@ -268,3 +268,15 @@ def test_each_site_believes_the_trusted_proxies_and_this_machines_own_server_nob
     assert [block.count(believed) for block in sites] == [1] * len(sites)
     assert "real_ip" not in own
     assert "real_ip" not in text.partition("server {")[0], "it would be believed by others' sites"
+
+
+def test_other_roles_add_to_each_site_and_to_what_its_apps_answer():
+    for name, block in rendered(SITES, frontend_requests_per_second=5).items():
+        if name == "_":
+            continue
+        assert block.count("include /etc/nginx/kechi.d/server/*.conf;") == 1
+        proxied = re.findall(r"proxy_pass [^}]*", block)
+        assert proxied
+        for location in proxied:
+            assert "limit_req zone=kechi " in location, "a limit of another role comes beside ours"
+            assert "include /etc/nginx/kechi.d/location/*.conf;" in location
