@@ -10,6 +10,7 @@ import yaml
 
 from ..plugin_utils import pool_plan as plans
 from ..plugin_utils import pools
+from ..plugin_utils import robots_policy as robots
 from ..plugin_utils import server_blocks as blocks
 from ..plugin_utils import status_tables as tables
 
@@ -65,6 +66,8 @@ class FilterModule:
             "pool_sites": pools.sites,
             "pool_backups": pools.backups,
             "pool_virtualenvs": plans.virtualenvs,
+            "robots_files": robots.robots_files,
+            "robots_texts": robots.robots_texts,
             "server_blocks": blocks.server_blocks,
             "status_tables": tables.status_tables,
             "site_certificates": blocks.certificates,

@@ -64,6 +64,13 @@ firewall:
   description: Whether anything of M(kechi.vps.firewall) is there.
   returned: always
   type: bool
+crawlers:
+  description: >-
+    The files of the role C(kechi.vps.crawlers), in the order in which they can go, each step leaving
+    what nginx takes.
+  returned: always
+  type: list
+  elements: str
 page_merging:
   description: How the kernel merges equal pages, by the names of its files; empty where it can't.
   returned: always
@@ -89,6 +96,14 @@ FIREWALL = (
     Path("/etc/kechi/firewall.nft"),
     UNITS / "kechi-firewall.service",
     Path("/run/kechi-firewall"),
+)
+CRAWLERS = (
+    "etc/systemd/system/kechi-crawler-*.timer",
+    "etc/systemd/system/kechi-crawler-*.service",
+    "etc/tmpfiles.d/kechi-crawler-*.conf",
+    "etc/nginx/kechi.d/*/crawlers.*",
+    "etc/nginx/conf.d/kechi-crawlers.conf",
+    "var/lib/kechi/robots/*.txt",
 )
 SETTLED = {"ActiveState": "active", "UnitFileState": "enabled", "NeedDaemonReload": "no"}
 SHOW = ("systemctl", "show", f"--property=Id,{','.join(SETTLED)}", "*.service", "*.timer")
@@ -167,6 +182,7 @@ def main() -> None:
         ipv6=IPV6.exists(),
         front_end=front_end(FRONT_END),
         firewall=any(path.exists() for path in FIREWALL),
+        crawlers=[str(path) for place in CRAWLERS for path in sorted(Path("/").glob(place))],
         page_merging=page_merging(MERGING),
     )
 

@@ -80,6 +80,11 @@ def certificate_files(sites: Sequence[Mapping[str, Any]], inventory: Path) -> li
     ]
 
 
+def hosts(sites: Sequence[Mapping[str, Any]]) -> list[str]:
+    """All hosts that some site has, each once, as nginx compares them."""
+    return list(_mounts(sites))
+
+
 def _given(entry: Mapping[str, Any]) -> dict[str, str]:
     kinds = ("chain", "key")
     if entry["certificate"].get("remote"):

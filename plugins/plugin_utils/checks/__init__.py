@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from .backup import backup
 from .common import Machine, Values
+from .crawlers import crawlers
 from .frontend import frontend
 from .host import host
 from .supervisor import supervisor
@@ -24,5 +25,6 @@ BY_ROLE: Mapping[str, Callable[[Values, Machine], Iterator[str]]] = {
     "supervisor": supervisor,
     "vhost_app": vhost_app,
     "frontend": frontend,
+    "crawlers": crawlers,
     "backup": backup,
 }

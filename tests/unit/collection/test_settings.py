@@ -270,6 +270,114 @@ def test_a_misspelt_variable_of_a_role_is_named():
             {"frontend_hsts_max_age_seconds": -1},
             "frontend_hsts_max_age_seconds: -1 is too small",
         ),
+        ("crawlers", {"crawlers_report_days": 0}, "crawlers_report_days: 0 is too small"),
+        ("crawlers", {"crawlers_report_keep_days": 0}, "crawlers_report_keep_days: 0 is too small"),
+        (
+            "crawlers",
+            {"crawlers_limit_requests_per_minute": 0},
+            "crawlers_limit_requests_per_minute: 0 is outside 1",
+        ),
+        (
+            "crawlers",
+            {"crawlers_limit_burst_requests": -1},
+            "crawlers_limit_burst_requests: -1 is too small",
+        ),
+        ("crawlers", {"crawlers_limit_hours": 0}, "crawlers_limit_hours: 0 is too small"),
+        ("crawlers", {"crawlers_memory_max_mb": 64}, "crawlers_memory_max_mb: 64 is too small"),
+        (
+            "crawlers",
+            {"crawlers_logs": ["/var/log/a b"]},
+            'crawlers_logs[0]: "/var/log/a b" is no log',
+        ),
+        (
+            "crawlers",
+            {"crawlers_logs": ["/var/log/$(x)"]},
+            'crawlers_logs[0]: "/var/log/$(x)" is no log',
+        ),
+        (
+            "crawlers",
+            {"crawlers_limit_never": ["192.0.2.1/8"]},
+            'crawlers_limit_never[0]: "192.0.2.1/8" is neither',
+        ),
+        (
+            "crawlers",
+            {"crawlers_resolver": "dns.example"},
+            'crawlers_resolver: "dns.example" is no DNS server',
+        ),
+        ("crawlers", {"crawlers_wheel_house": "no"}, 'crawlers_wheel_house: "no" is no directory'),
+        (
+            "crawlers",
+            {"crawlers_robots": [{"hosts": ["a b"]}]},
+            'crawlers_robots[0].hosts[0]: "a b" is no host',
+        ),
+        (
+            "crawlers",
+            {"crawlers_robots": [{"hosts": ["a.example/x"]}]},
+            'crawlers_robots[0].hosts[0]: "a.example/x" is no host',
+        ),
+        (
+            "crawlers",
+            {"crawlers_robots": [{"hosts": ["a.example"]}, {"hosts": ["A.example"]}]},
+            'crawlers_robots[1].hosts[0]: "A.example" is named twice',
+        ),
+        (
+            "crawlers",
+            {"crawlers_robots": [{}, {"disallow": ["/"]}]},
+            'crawlers_robots[1].hosts: "" is named twice: crawlers_robots[0] is',
+        ),
+        (
+            "crawlers",
+            {"crawlers_robots": [{"disallow": ["private"]}]},
+            'crawlers_robots[0].disallow[0]: "private" is no path',
+        ),
+        (
+            "crawlers",
+            {"crawlers_robots": [{"allow": ["/a\nUser-agent: x"]}]},
+            "crawlers_robots[0].allow[0]: ",
+        ),
+        (
+            "crawlers",
+            {"crawlers_robots": [{"disallow": ["/a#b"]}]},
+            'crawlers_robots[0].disallow[0]: "/a#b" is no path',
+        ),
+        (
+            "crawlers",
+            {"crawlers_robots": [{"crawl_delay_seconds": -1}]},
+            "crawlers_robots[0].crawl_delay_seconds: -1 is negative",
+        ),
+        (
+            "crawlers",
+            {"crawlers_robots": [{"agents": [{"names": []}]}]},
+            "crawlers_robots[0].agents[0].names: [] names nobody",
+        ),
+        (
+            "crawlers",
+            {"crawlers_robots": [{"agents": [{"names": ["A b"]}]}]},
+            'crawlers_robots[0].agents[0].names[0]: "A b" is no name',
+        ),
+        (
+            "crawlers",
+            {"crawlers_robots": [{"agents": [{"names": ["A"]}, {"names": ["a"]}]}]},
+            'crawlers_robots[0].agents[1].names[0]: "a" is named by',
+        ),
+        (
+            "crawlers",
+            {"crawlers_robots": [{"ai_training": False, "agents": [{"names": ["gptbot"]}]}]},
+            'crawlers_robots[0].agents[0].names[0]: "gptbot" is opted out of',
+        ),
+        (
+            "crawlers",
+            {"crawlers_robots": [{"sitemaps": ["/sitemap.xml"]}]},
+            'crawlers_robots[0].sitemaps[0]: "/sitemap.xml" is no address',
+        ),
+        (
+            "crawlers",
+            {
+                "crawlers_sites": [{"name": "a", "hosts": ["a.example"]}],
+                "crawlers_robots": [{"hosts": ["b.example"]}],
+            },
+            'crawlers_robots[0].hosts[0]: "b.example" is no site\'s host; allowed: a.example',
+        ),
     ],
 )
 def test_what_types_cannot_say_is_checked_too(role, changed, start):
