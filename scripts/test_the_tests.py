@@ -109,7 +109,7 @@ def rename_machines(folder: Path) -> None:
             file.write_text(MACHINE.sub(rf"{PREFIX}\g<0>", text), encoding="utf-8")
 
 
-def run(build: Build) -> Verdict:
+def run(build: Build, bound_seconds: float) -> Verdict:
     """Run a build's scenario on it. Raises BuildError."""
     with tempfile.TemporaryDirectory(prefix="kechi-broken-") as made:
         folder = Path(made)
@@ -118,38 +118,47 @@ def run(build: Build) -> Verdict:
         rename_machines(folder / "molecule" / build.scenario)
         log = LOGS / f"{build.name}.log"
         with log.open("w", encoding="utf-8") as file:
-            _molecule(folder, build.scenario, file.fileno())
+            in_time = _molecule(folder, build.scenario, file.fileno(), bound_seconds)
+        if not in_time:
+            return Verdict((), 0, (f"was not over within {bound_seconds:g} s",))
         suite = folder / "reports" / f"{build.scenario}.suite.json"
         outcomes = json.loads(suite.read_text("utf-8"))["outcomes"] if suite.exists() else None
         return judge(build, outcomes, log.read_text(encoding="utf-8"))
 
 
-def _molecule(folder: Path, scenario: str, output: int) -> None:
-    """Test a scenario of a copy, for so long, and leave no machine."""
-    environment = {
-        **os.environ,
-        "ANSIBLE_HOME": str(folder / ".ansible"),
-        "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
-    }
-    for command, seconds in (("test", BOUND_SECONDS), ("destroy", DESTROY_SECONDS)):
-        with subprocess.Popen(
-            ["molecule", command, f"--scenario-name={scenario}", "--no-command-borders"],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        ) as process:
-            try:
-                code = process.wait(timeout=seconds)
-            except BaseException as error:
-                os.killpg(process.pid, signal.SIGKILL)
-                if not isinstance(error, subprocess.TimeoutExpired):
-                    raise
-                continue
-        if command == "test" and code == 0:
-            return  # it has destroyed them itself, as it does when its tests fail
+def _molecule(folder: Path, scenario: str, output: int, bound_seconds: float) -> bool:
+    """Test a scenario of a copy, and leave no machine; returns whether it was over in time."""
+    code = None
+    try:
+        code = _run(folder, "test", scenario, output, bound_seconds)
+    finally:
+        if code != 0:  # it may have been cut off before its own destroy
+            _run(folder, "destroy", scenario, output, DESTROY_SECONDS)
+    return code is not None
+
+
+def _run(folder: Path, command: str, scenario: str, output: int, seconds: float) -> int | None:
+    """Run one of molecule's commands; returns its exit code, None where it was not over in time."""
+    with subprocess.Popen(
+        ["molecule", command, f"--scenario-name={scenario}", "--no-command-borders"],
+        cwd=folder,
+        env={
+            **os.environ,
+            "ANSIBLE_HOME": str(folder / ".ansible"),
+            "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
+        },
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    ) as process:
+        try:
+            return process.wait(timeout=seconds)
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                return None
+            raise
 
 
 def _choose(names: Sequence[str]) -> list[Build]:
@@ -167,7 +176,12 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("builds", metavar="BUILD", nargs="*", help="default: all of them")
+    parser.add_argument(
+        "--bound", metavar="SECONDS", type=float, default=BOUND_SECONDS,
+        help="how long each may take (default: %(default)s)",
+    )  # fmt: skip
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     LOGS.mkdir(parents=True, exist_ok=True)
     try:
         builds = _choose(asked.builds)
@@ -175,7 +189,7 @@ def main() -> int:
         for number, build in enumerate(builds, start=1):
             print(f"{number} of {len(builds)}, {build.name}: {build.promise}", flush=True)
             began = time.monotonic()
-            verdict = run(build)
+            verdict = run(build, asked.bound)
             missed += bool(verdict.faults)
             print(
                 f"  {'MISSED' if verdict.faults else 'found out'} by {build.scenario} in"
