@@ -3,6 +3,7 @@
 What is changed, each with its reason, is in Worker; all the rest is gunicorn's.
 """
 
+import contextlib
 import os
 import selectors
 import signal
@@ -185,19 +186,29 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
 
     def murder_keepalived(self, force: bool = False) -> None:
         """Close idle connections in time, except where a request has just come in."""
-        for conn in [] if force else _overdue(self.keepalived_conns):
-            if _readable(conn.sock):
-                self.on_client_socket_readable(conn, conn.sock)
-        super().murder_keepalived(force)
+        if force:
+            super().murder_keepalived(force)
+        self._close_overdue(self.keepalived_conns, self.on_client_socket_readable)
 
     def murder_pending(self) -> None:
         """Close, in time, the connections of clients that say nothing or don't take their leave."""
-        for conn in _overdue(self.pending_conns):
-            if _readable(conn.sock):
-                self.on_pending_socket_readable(conn, conn.sock)
-        super().murder_pending()
+        self._close_overdue(self.pending_conns, self.on_pending_socket_readable)
         for conn in _overdue(self._lingering):
             self._end_lingering(conn)
+
+    def _close_overdue(self, conns: deque[TConn], readable: Any) -> None:
+        """Look at each right before it is closed.
+
+        gunicorn would look at the clock anew, and close what is due by then, too, unseen.
+        """
+        for conn in _overdue(conns):
+            if _readable(conn.sock):
+                readable(conn, conn.sock)
+                continue
+            conns.remove(conn)
+            with contextlib.suppress(OSError, KeyError, ValueError):  # not registered any more
+                self.poller.unregister(conn.sock)
+            self._drop(conn)
 
     def _on_lingering_readable(self, conn: TConn, client: socket.socket) -> None:
         try:

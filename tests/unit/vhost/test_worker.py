@@ -1,5 +1,6 @@
 """The moments of a worker that a test of the whole server can't hit on purpose."""
 
+import itertools
 import selectors
 import socket
 import time
@@ -65,6 +66,21 @@ def test_a_request_that_comes_as_its_connection_is_to_be_closed_is_answered(
     client.sendall(b"GET / HTTP/1.1\r\n\r\n")
     getattr(worker, f"murder_{kind}")()
     assert worker.tpool.submit.conns == [conn]
+    assert worker.nr_conns == 1
+    client.close()
+    conn.close()
+
+
+@pytest.mark.parametrize("kind", ["keepalived", "pending"])
+def test_a_connection_that_is_due_a_moment_later_is_not_closed_unseen(
+    worker: Worker, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conn, client = idle(worker, getattr(worker, f"{kind}_conns"))
+    client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    later = itertools.count(conn.timeout - 0.5)  # a second passes between two looks at the clock
+    monkeypatch.setattr(time, "monotonic", lambda: next(later))
+    getattr(worker, f"murder_{kind}")()
+    assert list(getattr(worker, f"{kind}_conns")) == [conn]
     assert worker.nr_conns == 1
     client.close()
     conn.close()
