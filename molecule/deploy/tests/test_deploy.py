@@ -113,9 +113,10 @@ def test_versions_alternate_under_load_and_each_answer_is_wholly_old_or_new(
 ):
     one, two = apps
     two.write(50)  # only one of them is to be deployed
-    deploys = [Deploy(1, 0.0, 0.0)]
+    first = version(vps, "one.example")
+    deploys = [Deploy(first, 0.0, 0.0)]
     with proof.load(vps, TARGETS, sockets={SOCKET: TARGETS}, pools=["main"]) as watch:
-        for number in range(2, 2 + ROUNDS):
+        for number in range(first + 1, first + 1 + ROUNDS):
             one.write(number)
             watch.event(f"deploy {number}")
             began = time.time()
