@@ -15,7 +15,8 @@ NEW_APP = {
     "wsgi": "greeter:application",
     "environment": {"GREETER_SHARED": "/srv/www/second/shared"},
 }
-ALL_FILES = "find /etc /srv /usr/local /var/www /run/kechi* -newer /run/before ! -type s"
+ROOTS = "/etc /srv /usr/local /var/www /run/kechi /run/kechi-main /run/kechi-clock"
+ALL_FILES = f"find {ROOTS} -newer /run/before ! -type s"
 TASK = re.compile(r"^(?:TASK|RUNNING HANDLER) \[(.*)\] \**$")
 CHANGED = re.compile(r"^changed: \[")
 
