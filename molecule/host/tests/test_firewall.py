@@ -30,8 +30,9 @@ def name(host):
 def listen(host):
     """Listen on each port, IPv6 and IPv4 alike, until the machine ends."""
     for port in {*OPEN, CLOSED} - {22}:
-        serve = f"python3 -m http.server --bind :: {port}"
-        host.check_output(f"systemd-run --quiet --collect --unit=listen-{port} {serve}")
+        unit, serve = f"listen-{port}", f"python3 -m http.server --bind :: {port}"
+        start = f"systemd-run --quiet --collect --unit={unit} {serve}"
+        host.check_output(f"systemctl is-active --quiet {unit} || {start}")
     for port in {*OPEN, CLOSED}:
         host.check_output(f"timeout 20 sh -c 'until nc -z ::1 {port}; do sleep 0.1; done'")
 
@@ -155,7 +156,8 @@ def test_asked_to_go_it_takes_nothing_along(both, inventory):
         assert not host.file(RULES).exists
         assert not host.file("/etc/systemd/system/kechi-firewall.service").exists
         assert reaches(client, name(host), CLOSED)
-    inventory.restore()
+    said = " ".join(inventory.apply().split())
+    assert "will close what listens here: tcp 8080 (python3)." in said
     for host in both:
         assert "table ip theirs" in host.check_output("nft list tables")
         host.check_output("nft delete table ip theirs")
