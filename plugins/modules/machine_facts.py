@@ -66,8 +66,7 @@ firewall:
   type: bool
 crawlers:
   description: >-
-    The files of the role C(kechi.vps.crawlers), in the order in which they can go, each step leaving
-    what nginx takes.
+    The files of the role C(kechi.vps.crawlers), in an order in which they can go.
   returned: always
   type: list
   elements: str

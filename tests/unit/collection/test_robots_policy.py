@@ -1,6 +1,7 @@
 """What the role crawlers tells crawlers, read as those read it."""
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 import jinja2
@@ -11,6 +12,7 @@ from ansible_collections.kechi.vps.plugins.plugin_utils.robots_policy import rob
 from supervisor_py.crawlers import known, robots
 
 TOP = Path(__file__).parents[3]
+Policy = Mapping[str, object]
 ROLE = TOP / "roles" / "crawlers"
 SITES = [
     {"name": "a", "hosts": ["a.example", "WWW.a.example", "*.bücher.example"], "socket": "/a"},
@@ -19,7 +21,7 @@ SITES = [
 ]
 
 
-def allowed(policy: dict[str, object], agent: str, path: str = "/x") -> bool:
+def allowed(policy: Policy, agent: str, path: str = "/x") -> bool:
     return robots.explain(robots.parse(text(policy).encode()), agent, path).allowed
 
 
@@ -101,7 +103,8 @@ def http_conf(policies, limits):
 
 
 def test_nginx_has_one_default_whether_or_not_a_policy_is_for_it():
-    for policies in ([{}], [{"hosts": ["b.example"]}]):
+    choices: list[list[Policy]] = [[{}], [{"hosts": ["b.example"]}]]
+    for policies in choices:
         map_ = http_conf(policies, False).partition("}")[0]
         assert map_.count("default ") == 1
     assert 'default "";' in http_conf([{"hosts": ["b.example"]}], False)
@@ -112,3 +115,8 @@ def test_nginx_limits_only_where_that_was_asked_for():
     assert "limit_req_zone" not in http_conf([{}], False)
     assert "zone=kechi-crawlers:1m rate=10r/m" in http_conf([], True)
     assert "kechi_robots" not in http_conf([], True)
+
+
+def test_nginx_is_told_of_long_keys_before_its_first_map():
+    text_ = http_conf([{}], True)
+    assert text_.index("map_hash_bucket_size") < text_.index("map $")
