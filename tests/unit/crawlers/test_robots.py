@@ -91,7 +91,8 @@ def test_who_ignores_the_group_for_all_is_said_to() -> None:
     ("agent", "reason"),
     [
         ("Amazonbot", "which it does not honour"), ("ClaudeBot", "which it honours"),
-        ("bingbot", "whether it honours that, its operator does not say"), ("Googlebot", ""),
+        ("bingbot", "which it honours"), ("Googlebot", ""),
+        ("DuckDuckBot", "whether it honours that, its operator does not say"),
     ],
 )  # fmt: skip
 def test_a_crawl_delay_is_told_with_whether_it_helps(agent: str, reason: str) -> None:
