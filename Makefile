@@ -16,7 +16,7 @@ export ANSIBLE_HOME := $(CURDIR)/.ansible
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup host demo demo-clean test lint unit molecule docs clean
+.PHONY: help setup host demo demo-clean test lint unit molecule vps vms-clean docs clean
 .PHONY: test-the-tests report-picture bench bench-memory bench-density bench-throughput bench-crawlers
 
 help: ## Say what there is to make
@@ -55,7 +55,7 @@ lint: .venv/stamp ## Check style and types: ruff, mypy, ansible-lint
 unit: .venv/stamp ## Run the tests that need no container
 	pytest --numprocesses=$(UNIT_WORKERS) --dist=worksteal --durations=10
 
-molecule: host .venv/stamp ## Run the scenarios in containers; SCENARIO=default for one, WORKERS=1
+molecule: host .venv/stamp ## Run the scenarios in containers and VMs; SCENARIO=default for one, WORKERS=1
 	@python -m containers.build
 ifeq ($(SCENARIO),all)
 	@python -m scripts.scenarios $(if $(WORKERS),--workers=$(WORKERS))
@@ -67,6 +67,12 @@ endif
 test-the-tests: host .venv/stamp ## Break each promise in turn, and see its tests fail
 	@python -m containers.build
 	@python -m scripts.test_the_tests $(BREAK)
+
+vps: host .venv/stamp ## Try a whole VPS, in a VM of 1 GB; not in `make test`
+	molecule test --scenario-name vps --no-command-borders
+
+vms-clean: .venv/stamp ## Remove the VMs and their images
+	@python -m vms.machines clean
 
 docs: .venv/stamp ## Write the variables into each role's README, from its argument_specs
 	python -m scripts.role_docs

@@ -112,6 +112,15 @@ class Machines:
         self._do("start", name)
         self._wait_for_systemd(name)
 
+    def within(self, name: str) -> list[str]:
+        """Spell what a command is written after that is to run inside."""
+        return [*self.plan.command, "exec", "-i", name]
+
+    @property
+    def version_command(self) -> list[str]:
+        """Spell what tells the engine and its version."""
+        return [self.plan.command[0], "--version"]
+
     def execute(self, name: str, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command inside, whatever its exit code."""
         return self._ask("exec", name, *command)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
@@ -15,14 +13,12 @@ import pytest
 import testinfra
 from testinfra.host import Host
 
-from containers import engine
-from containers.machines import Machines
-
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))  # molecule starts pytest in the scenario's directory
 
 from harness import store  # noqa: E402
 from harness.results import Suite  # noqa: E402
+from shared import reach  # noqa: E402
 from shared.proof import Proof  # noqa: E402
 from shared.vps import Vps  # noqa: E402
 
@@ -31,6 +27,7 @@ FAILURE_CHARACTERS = 2000
 FAILURE = pytest.StashKey[str]()
 OUTCOMES = pytest.StashKey[dict[str, str]]()
 BEGAN = pytest.StashKey[float]()
+MACHINES = pytest.StashKey[dict[str, str]]()
 
 # what tells why a machine misbehaves
 STORY = (
@@ -40,17 +37,12 @@ STORY = (
 )
 
 
-def _names() -> list[str]:
-    inventory = f"{os.environ['MOLECULE_SCENARIO_DIRECTORY']}/inventory/"
-    command = ["ansible", f"--inventory={inventory}", "containers", "--list-hosts"]
-    listed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return [line.strip() for line in listed.stdout.splitlines()[1:]]
-
-
 def pytest_configure(config: pytest.Config) -> None:
-    """Point testinfra's `host` fixture at the containers of the scenario's inventory."""
-    chosen = engine.choose(os.environ, shutil.which)
-    config.option.hosts = ",".join(f"{chosen}://{name}" for name in _names())
+    """Point testinfra's `host` fixture at the machines of the scenario's inventory."""
+    config.stash[MACHINES] = {
+        name: reach.specification(name, group) for name, group in reach.listed().items()
+    }
+    config.option.hosts = ",".join(config.stash[MACHINES].values())
     config.stash[OUTCOMES] = {}
     config.stash[BEGAN] = time.time()
 
@@ -78,22 +70,24 @@ def pytest_runtest_makereport(
     host = getattr(item, "funcargs", {}).get("host")
     if report.failed and host is not None:
         for command in STORY:
-            report.sections.append((command, host.run(command).stdout))
+            try:
+                told = host.run(command).stdout
+            except RuntimeError as error:  # a virtual machine is not reached
+                told = str(error)
+            report.sections.append((command, told))
     return report
 
 
 @pytest.fixture(scope="session")
-def node() -> Callable[[str], Host]:
+def node(pytestconfig: pytest.Config) -> Callable[[str], Host]:
     """Look another machine up by name, for tests that need several."""
-    chosen = engine.choose(os.environ, shutil.which)
-    return lambda name: testinfra.get_host(f"{chosen}://{name}")
+    return lambda name: testinfra.get_host(pytestconfig.stash[MACHINES][name])
 
 
 @pytest.fixture(scope="session")
 def address() -> Callable[..., str]:
     """Say where this machine reaches a host's nginx, at port 80 or another, as HOST:PORT."""
-    machines = Machines(engine.plan())
-    return lambda host, *port: machines.address(host.backend.name, *port)
+    return lambda host, *port: reach.machines(host).address(reach.name(host), *port)
 
 
 @pytest.fixture
@@ -106,7 +100,7 @@ def vps(host: Host, address: Callable[..., str]) -> Vps:
 def proof(request: pytest.FixtureRequest, host: Host) -> Generator[Proof]:
     """Load a machine, and leave a report when the test has ended, failed or not."""
     test = request.node.originalname
-    scenario, machine = os.environ["MOLECULE_SCENARIO_NAME"], host.backend.name
+    scenario, machine = os.environ["MOLECULE_SCENARIO_NAME"], reach.name(host)
     name = re.sub(r"[^\w.-]", "_", f"{scenario}.{machine}.{test}")
     proof = Proof(name, test.removeprefix("test_").replace("_", " "), REPORTS)
     yield proof

@@ -15,6 +15,7 @@ import harness.sampler
 from harness import machine, store
 from harness.load import Report, Target, load, load_within
 from harness.results import Client, Event, Run, Sample, read_sample, requests
+from shared import reach
 from shared.vps import Vps
 
 NGINX = "nginx"
@@ -121,10 +122,7 @@ class Proof:
 def facts(vps: Vps) -> dict[str, str]:
     """What the machine is, and runs."""
     found = machine.read(str(vps.host.check_output(machine.FACTS)))
-    version = subprocess.run(
-        [vps.within[0], "--version"], capture_output=True, text=True, check=True
-    )
-    return {"name": str(vps.host.backend.name), **found, "engine": version.stdout.strip()}
+    return {"name": reach.name(vps.host), **found, "engine": reach.engine(vps.host)}
 
 
 @contextmanager

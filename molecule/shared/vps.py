@@ -12,7 +12,7 @@ from email.message import Message
 
 from testinfra.host import Host
 
-from containers import engine
+from shared import reach
 
 WAIT_SECONDS = 120.0  # of a machine that has much else to do
 POLL_SECONDS = 0.1
@@ -105,7 +105,7 @@ class Vps:
     @property
     def within(self) -> list[str]:
         """What a command of the machine itself is written after."""
-        return [*engine.plan().command, "exec", "-i", str(self.host.backend.name)]
+        return reach.machines(self.host).within(reach.name(self.host))
 
     def hup(self, pool: str) -> None:
         """Ask the super-daemon for a new generation, as an administrator's kill would."""

@@ -1,0 +1,55 @@
+"""How a scenario's machines are reached: containers by their engine, virtual ones by ssh."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+
+from testinfra.host import Host
+
+import containers.machines
+import vms.machines
+from containers import engine as container_engine
+from shared.inventory import SITES
+from vms import qemu
+
+GROUPS = ("containers", "vms")
+SSH = "ssh"
+
+
+def specification(machine: str, group: str) -> str:
+    """Spell a machine of one of the groups as testinfra asks for it."""
+    if group == "vms":
+        seconds = qemu.accelerator().answer_seconds
+        return f"{SSH}://{machine}?ssh_config={vms.machines.ssh_config()}&timeout={seconds}"
+    return f"{container_engine.choose(os.environ, shutil.which)}://{machine}"
+
+
+def listed() -> dict[str, str]:
+    """The machines of the scenario's inventory, and the group that each of them is in."""
+    own = f"{os.environ['MOLECULE_SCENARIO_DIRECTORY']}/inventory/"
+    command = ["ansible-inventory", f"--inventory={SITES}/", f"--inventory={own}", "--list"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    groups = json.loads(done.stdout)
+    return {name: group for group in GROUPS for name in groups.get(group, {}).get("hosts", [])}
+
+
+def name(host: Host) -> str:
+    """The machine's name in the inventory."""
+    return str(host.backend.hostname)
+
+
+def machines(host: Host) -> containers.machines.Machines | vms.machines.Machines:
+    """Those of its kind: where its ports are, how its power is cut, what a command is run by."""
+    if host.backend.get_connection_type() == SSH:
+        return vms.machines.Machines(qemu.accelerator())
+    return containers.machines.Machines(container_engine.plan())
+
+
+def engine(host: Host) -> str:
+    """What the machine runs in, and its version."""
+    command = machines(host).version_command
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[0]
