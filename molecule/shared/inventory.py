@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,22 @@ SITES = Path(__file__).with_name("sites")
 class Inventory:
     """Runs playbooks, or their parts of some tags, with some variables of the inventory changed."""
 
-    def __init__(self, machine: str, *tags: str, playbook: str = "playbooks/site.yml") -> None:
+    def __init__(
+        self,
+        machine: str,
+        *tags: str,
+        playbook: str = "playbooks/site.yml",
+        sources: Sequence[Path] = (),
+    ) -> None:
         self.machine = machine
         self._playbook = playbook
         self._tags = tags
         self._changed = False
         self._repository = REPOSITORY
         own = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "inventory"
-        self._sources = (SITES, own)  # as in molecule's base config; the later one wins
-        self.options = [f"--inventory={source}/" for source in self._sources]
+        # as in molecule's base config; the later one wins
+        self._sources = tuple(sources) or (SITES, own)
+        self.options = [f"--inventory={source}" for source in self._sources]
 
     @cached_property
     def variables(self) -> dict[str, Any]:
@@ -41,7 +49,7 @@ class Inventory:
     def of(self, repository: Path) -> Inventory:
         """The same, but by the site.yml of another copy of this repository."""
         self._changed = True  # restored it is by our own
-        other = Inventory(self.machine, *self._tags, playbook=self._playbook)
+        other = Inventory(self.machine, *self._tags, playbook=self._playbook, sources=self._sources)
         other._repository = repository
         return other
 
