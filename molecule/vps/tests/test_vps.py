@@ -1,0 +1,158 @@
+"""inventory/example on a machine of 1 GB: what only a kernel of its own can show."""
+
+from __future__ import annotations
+
+import copy
+import ssl
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harness.load import Target, load
+from shared import reach
+from shared.inventory import REPOSITORY, Inventory
+from shared.swapping import Swapping
+
+POOL = "main"
+SITES_OF_IT = ("blog", "motd", "notes", "team")
+CLOSED = 8080
+MB = 1024 * 1024
+MAX_MB, HIGH_MB, SWAP_MB = 400, 260, 80
+RESTARTS = 3
+LOAD = [
+    Target("new", "motd.example.org"),
+    Target("keep-alive", "motd.example.org"),
+    Target("new", "blog.example.org"),
+    Target("keep-alive", "notes.example.org"),
+    Target("rare", "team.example.org"),
+]
+SEVERAL_SECONDS = 5
+# takes memory in the control group of a pool, as a worker's leak would, and says how far it came
+LEAK = """
+import os, sys
+with open(sys.argv[1] + "/cgroup.procs", "w") as group:
+    group.write(str(os.getpid()))
+held = []
+for taken in range(0, int(sys.argv[2]), 4):
+    held.append(os.urandom(4 << 20))
+    print(taken + 4, flush=True)
+"""
+EXAMPLE = REPOSITORY / "inventory" / "example"
+OWN = Path(__file__).parents[1] / "inventory"
+
+
+@pytest.fixture
+def swapping(host):
+    return Swapping(host)
+
+
+@pytest.fixture
+def inventory(host):
+    sources = (EXAMPLE, OWN)
+    return Inventory(reach.name(host), "vhost_app", sources=sources)
+
+
+def unverified():
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def expect_all(vps, swapping, address):
+    """The machine is what the inventory says."""
+    assert swapping.sizes == {"/swapfile": (1024, 10)}
+    wanted = [Target("new", f"{site}.example.org") for site in SITES_OF_IT]
+    with load(address(vps.host, 443), wanted, tls=unverified()) as report:
+        time.sleep(SEVERAL_SECONDS)
+    assert report.failures == [], str(report)
+    assert {outcome.target for outcome in report.outcomes} == set(wanted)
+
+
+def test_every_site_answers_by_https_and_swap_is_on(vps, swapping, address):
+    expect_all(vps, swapping, address)
+    answer = vps.get("blog.example.org")
+    assert (answer.status, answer.headers["Location"]) == (301, "https://blog.example.org/")
+
+
+def test_only_ssh_and_the_web_are_reached_from_outside(host, address):
+    serve = f"systemd-run --quiet --collect --unit=listen python3 -m http.server {CLOSED}"
+    host.check_output(serve)
+    ask = "curl --silent --show-error --max-time 10 --output /dev/null http://%s/"
+    host.check_output(f"timeout 60 sh -c 'until {ask % f'localhost:{CLOSED}'}; do sleep 1; done'")
+    try:
+        assert host.backend.run_local(ask % address(host, 80)).rc == 0
+        assert host.backend.run_local(ask % address(host, CLOSED)).rc != 0
+        host.check_output("nft delete table inet kechi")
+        assert host.backend.run_local(ask % address(host, CLOSED)).rc == 0
+    finally:
+        host.check_output("systemctl stop listen; systemctl restart kechi-firewall")
+    assert host.backend.run_local(ask % address(host, CLOSED)).rc != 0
+
+
+def test_a_restart_costs_no_request_while_the_machine_swaps(vps, swapping, address):
+    first = vps.generation(POOL)
+    with swapping.hog(swapping.available_mb) as hog:
+        assert swapping.areas["/swapfile"].used_mb > 0
+        with load(address(vps.host, 443), LOAD, tls=unverified()) as report:
+            time.sleep(SEVERAL_SECONDS)
+            for number in range(1, RESTARTS + 1):
+                vps.hup(POOL)
+                vps.wait_for_generation(POOL, first + number)
+            time.sleep(SEVERAL_SECONDS)
+        assert hog.is_whole()
+    print(report)
+    assert report.failures == [], str(report)
+    assert {outcome.target for outcome in report.outcomes} == set(LOAD)
+
+
+def group(vps):
+    show = "systemctl show --property=ControlGroup --value"
+    return f"/sys/fs/cgroup{vps.host.check_output(f'{show} kechi@{POOL}.service')}"
+
+
+def leak(vps, megabytes):
+    """Take memory as the pool, and say how much it got."""
+    done = vps.host.run("python3 -c %s %s %s", LEAK, group(vps), str(megabytes))
+    return done.rc, int((done.stdout.split() or ["0"])[-1])
+
+
+def held(vps, what):
+    return int(vps.host.check_output(f"cat {group(vps)}/memory.{what}"))
+
+
+def test_the_kernel_holds_a_pool_to_its_limits_and_a_leak_dies_alone(vps, inventory):
+    variables = yaml.safe_load((EXAMPLE / "host_vars" / "vps1.yml").read_text())
+    pools = copy.deepcopy(variables["vhost_app_pools"])
+    pools[0] |= {"memory_high_mb": HIGH_MB, "memory_swap_max_mb": SWAP_MB}
+    for app in pools[0]["apps"]:
+        app["source"] = str(EXAMPLE / app["source"])
+    before = vps.state(POOL)
+    inventory.apply(vhost_app_pools=pools)
+    assert vps.state(POOL) == before, "a limit needs no restart"
+    limits = {what: held(vps, what) // MB for what in ("max", "high", "swap.max")}
+    assert limits == {"max": MAX_MB, "high": HIGH_MB, "swap.max": SWAP_MB}
+
+    pids, kills = vps.pids(POOL), vps.oom_kills(POOL)
+    code, got = leak(vps, HIGH_MB)  # over the soft limit, with what the pool has already
+    assert (code, got) == (0, HIGH_MB)
+    events = vps.host.check_output(f"cat {group(vps)}/memory.events")
+    assert int(dict(line.split() for line in events.splitlines())["high"]) > 0
+    assert vps.oom_kills(POOL) == kills
+
+    code, got = leak(vps, 2 * (MAX_MB + SWAP_MB))
+    assert code != 0
+    assert got < MAX_MB + SWAP_MB
+    assert vps.oom_kills(POOL) == kills + 1
+    assert vps.pids(POOL) == pids, "it died alone"
+    assert vps.state(POOL) == before
+
+
+def test_all_is_there_again_after_a_reboot(vps, swapping, address):
+    machines, name = reach.machines(vps.host), reach.name(vps.host)
+    machines.reboot(name)
+    expect_all(vps, swapping, address)
+    assert vps.host.run("nft list table inet kechi").rc == 0
+    assert vps.host.check_output("systemctl is-system-running") == "running"
