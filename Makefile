@@ -16,7 +16,7 @@ export ANSIBLE_HOME := $(CURDIR)/.ansible
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup host demo demo-clean test lint unit molecule vps vms-clean docs clean
+.PHONY: help setup host demo demo-clean test lint unit molecule vps vms vms-clean docs clean
 .PHONY: test-the-tests report-picture bench bench-memory bench-density bench-throughput bench-crawlers
 
 help: ## Say what there is to make
@@ -55,7 +55,7 @@ lint: .venv/stamp ## Check style and types: ruff, mypy, ansible-lint
 unit: .venv/stamp ## Run the tests that need no container
 	pytest --numprocesses=$(UNIT_WORKERS) --dist=worksteal --durations=10
 
-molecule: host .venv/stamp ## Run the scenarios in containers and VMs; SCENARIO=default for one, WORKERS=1
+molecule: host .venv/stamp ## Run the scenarios in containers; SCENARIO=default for one, WORKERS=1
 	@python -m containers.build
 ifeq ($(SCENARIO),all)
 	@python -m scripts.scenarios $(if $(WORKERS),--workers=$(WORKERS))
@@ -70,6 +70,9 @@ test-the-tests: host .venv/stamp ## Break each promise in turn, and see its test
 
 vps: host .venv/stamp ## Try a whole VPS, in a VM of 1 GB; not in `make test`
 	molecule test --scenario-name vps --no-command-borders
+
+vms: host .venv/stamp ## Run the role swap's scenarios, in VMs; not in `make test`
+	@python -m scripts.scenarios --workers=1 swap_file swap_zram swap_resize swap_interrupted
 
 vms-clean: .venv/stamp ## Remove the VMs and their images
 	@python -m vms.machines clean

@@ -25,7 +25,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 COMMAND = ("molecule", "test", "--no-command-borders", "--scenario-name")
 # begun in this order, so that none of them is left alone at the end; then the others
 LONGEST = ("deploy", "deploy_bad_release", "inventory_changes", "tls", "host", "backup_restore")
-ASKED_FOR = frozenset({"vps"})  # only run where they are named
+# those in virtual machines, which take long where they are emulated: only run where they are named
+ASKED_FOR = ("swap_file", "swap_interrupted", "swap_resize", "swap_zram", "vps")
 SHOWN_LINES = 400  # of a failed one's log: the tests' failures with the machine's journal
 _ACTION = re.compile(r"\[?(?P<scenario>\w+) (?:>|➜) (?P<action>[a-z_]+)\]?:? Executing")
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*m")

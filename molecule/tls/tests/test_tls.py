@@ -193,7 +193,7 @@ def test_a_reload_cuts_neither_an_upload_nor_an_answer_that_are_under_way(vps, h
     workers = "pgrep -f 'nginx: worker process$'"
     before = host.check_output(workers)
     host.check_output("systemctl reload nginx.service")
-    vps._wait(lambda: host.run(workers).stdout.strip() not in ("", before), "new workers")
+    vps.wait_until(lambda: host.run(workers).stdout.strip() not in ("", before), "new workers")
     time.sleep(1)
     upload.send(half)
     said = json.loads(upload.getresponse().read())
@@ -385,9 +385,9 @@ def test_the_distributions_logrotate_rotates_the_log_and_nginx_writes_on(vps, ho
     log = host.file("/var/log/nginx/kechi-access.log")
     assert log.size > 0
     host.check_output("logrotate --force /etc/logrotate.d/nginx")
-    vps._wait(lambda: log.exists and log.size == 0, "a new log")
+    vps.wait_until(lambda: log.exists and log.size == 0, "a new log")
     vps.ask("echo.example", "/after")
-    vps._wait(lambda: "/after" in log.content_string, "a line in the new log")
+    vps.wait_until(lambda: "/after" in log.content_string, "a line in the new log")
     assert host.file("/var/log/nginx/kechi-access.log.1").size > 0
     assert oct(log.mode) == "0o640"
 
