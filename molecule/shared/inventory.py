@@ -96,7 +96,11 @@ class Inventory:
                     f"playbooks/{playbook}.yml" if playbook else self._playbook,
                 ],
                 cwd=self._repository,
-                env={**os.environ, "ANSIBLE_CONFIG": str(self._repository / "ansible.cfg")},
+                env={
+                    **os.environ,
+                    "ANSIBLE_CONFIG": str(self._repository / "ansible.cfg"),
+                    "ANSIBLE_FORCE_COLOR": "0",  # molecule forces it
+                },
                 capture_output=True,
                 text=True,
                 check=False,
