@@ -15,6 +15,14 @@ import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SITES = Path(__file__).with_name("sites")
+# one that the sites don't have, to be added by a test
+NEW_APP: dict[str, Any] = {
+    "name": "second",
+    "hosts": ["second.example"],
+    "source": "../../shared/apps/greeter",
+    "wsgi": "greeter:application",
+    "environment": {"GREETER_SHARED": "/srv/www/second/shared"},
+}
 
 
 class Inventory:

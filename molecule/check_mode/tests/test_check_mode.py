@@ -6,15 +6,8 @@ import re
 
 import pytest
 
-from shared.inventory import Inventory
+from shared.inventory import NEW_APP, Inventory
 
-NEW_APP = {
-    "name": "second",
-    "hosts": ["second.example"],
-    "source": "../../shared/apps/greeter",
-    "wsgi": "greeter:application",
-    "environment": {"GREETER_SHARED": "/srv/www/second/shared"},
-}
 ROOTS = "/etc /srv /usr/local /var/www /run/kechi /run/kechi-main /run/kechi-clock"
 ALL_FILES = f"find {ROOTS} -newer /run/before ! -type s"
 TASK = re.compile(r"^(?:TASK|RUNNING HANDLER) \[(.*)\] \**$")

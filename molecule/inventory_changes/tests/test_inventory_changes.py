@@ -7,15 +7,8 @@ import copy
 import pytest
 
 from harness.load import Target, load
-from shared.inventory import Inventory
+from shared.inventory import NEW_APP, Inventory
 
-NEW_APP = {
-    "name": "second",
-    "hosts": ["second.example"],
-    "source": "../../shared/apps/greeter",
-    "wsgi": "greeter:application",
-    "environment": {"GREETER_SHARED": "/srv/www/second/shared"},
-}
 SITES = [Target("new", "motd.example"), Target("keep-alive", "clock.example")]
 ISOLATED_SITES = [
     *SITES,
