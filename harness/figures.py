@@ -71,7 +71,7 @@ def draw(run: Run, inches: float = WIDE_INCHES) -> str:
                 handle.set_alpha(1)
         written = io.StringIO()
         dated: Any = {"Date": None}
-        figure.savefig(written, format="svg", transparent=True, dpi=140, metadata=dated)
+        figure.savefig(written, format="svg", transparent=True, dpi=100, metadata=dated)
     text = written.getvalue()
     return text[text.index("<svg") :]
 
