@@ -28,8 +28,12 @@ LONGEST = ("deploy", "deploy_bad_release", "inventory_changes", "tls", "host", "
 # those in virtual machines, which take long where they are emulated: only run where they are named
 ASKED_FOR = ("swap_file", "swap_interrupted", "swap_resize", "swap_zram", "vps")
 SHOWN_LINES = 400  # of a failed one's log: the tests' failures with the machine's journal
+# what is said again at the end, where it is still seen when all before it has been cut off
+REASON_LINES, REASON_CHARACTERS = 12, 300
+_REASON = re.compile(r"(FAILED|ERROR) \S+\.py|E   +\S|fatal: \[|\[ERROR\]: |CRITICAL ")
 _ACTION = re.compile(r"\[?(?P<scenario>\w+) (?:>|➜) (?P<action>[a-z_]+)\]?:? Executing")
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
+SECONDS_WIDTH = 6  # before each line of a log
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def run(name: str, command: Sequence[str], log: Path) -> Done:
         assert process.stdout is not None
         for line in process.stdout:
             now = time.monotonic()
-            written.write(f"{now - began:5.0f} {line}")
+            written.write(f"{f'{now - began:.0f}':>{SECONDS_WIDTH - 1}} {line}")
             written.flush()
             begun = action(line)
             if begun:
@@ -129,6 +133,16 @@ def failure(one: Done) -> str:
     return "\n".join([head, *lines[-SHOWN_LINES:], f"==== end of {one.name} ===="])
 
 
+def reasons(one: Done) -> str:
+    """Why one has failed, in a few lines: those of its tests and tasks that say so."""
+    lines = one.log.read_text(encoding="utf-8").splitlines()
+    plain = (_ESCAPE.sub("", line)[SECONDS_WIDTH:] for line in lines)
+    said = list(dict.fromkeys(line.strip() for line in plain if _REASON.match(line)))
+    tests = [line for line in said if line.startswith(("FAILED", "ERROR"))]
+    chosen = (tests + [line for line in said if line not in tests])[:REASON_LINES]
+    return "\n".join([f"{one.name}:", *(f"  {line[:REASON_CHARACTERS]}" for line in chosen)])
+
+
 def run_all(
     names: Sequence[str], workers: int, logs: Path, command: Sequence[str] = COMMAND
 ) -> list[Done]:
@@ -169,6 +183,9 @@ def main() -> int:
     print(f"{len(names)} scenarios, {asked.workers} at once; logs in {asked.logs}", flush=True)
     done = run_all(names, asked.workers, asked.logs)
     print(table(done))
+    for one in done:
+        if one.code:
+            print(reasons(one))
     failed = [one.name for one in done if one.code]
     seconds = time.monotonic() - began
     print(f"{len(done)} scenarios in {seconds:.0f} s, failed: {', '.join(failed) or 'none'}")

@@ -76,3 +76,22 @@ def test_the_table_has_the_longest_first(tmp_path: Path) -> None:
     ]
     assert first.split() == ["slow", "FAILED", "90", "0", "0", "0", "80", "10", "36"]
     assert second.split() == ["quick", "passed", "60", "0", "30", "0", "10", "20", "20"]
+
+
+def test_why_one_has_failed_is_said_in_a_few_lines(tmp_path: Path) -> None:
+    log = tmp_path / "host.log"
+    log.write_text(
+        "   12 fatal: [vps1]: FAILED! => no space\n"
+        "  100 tests/test_host.py .F..\n"
+        "  101 \x1b[1m\x1b[31mE       assert 8 <= 7\x1b[0m\n"
+        "  101 E       assert 8 <= 7\n"
+        "  102 \x1b[31mFAILED\x1b[0m tests/test_host.py::\x1b[1mtest_it\x1b[0m - assert 8 <= 7\n"
+        "  103 ERROR    Verifier tests failed\n" + "".join(f"  104 E   {n}\n" for n in range(99)),
+        encoding="utf-8",
+    )
+    said = scenarios.reasons(Done("host", 2, 103.0, 1.0, {}, log)).splitlines()
+    assert said[:4] == [
+        *("host:", "  FAILED tests/test_host.py::test_it - assert 8 <= 7"),
+        *("  fatal: [vps1]: FAILED! => no space", "  E       assert 8 <= 7"),
+    ]
+    assert len(said) == 1 + scenarios.REASON_LINES
