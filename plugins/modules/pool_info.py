@@ -65,9 +65,15 @@ def pool_names(units: list[str]) -> list[str]:
 
 
 def app_names(pool_file: str | None, drop_in: str) -> list[str]:
-    """The apps of a pool, by its pool file, or by the unit where it runs a command."""
+    """The apps of a pool, by its pool file, or by the unit where it runs a command.
+
+    Raises ValueError for a pool file that can't be read.
+    """
     if pool_file is not None:
-        return [str(app["name"]) for app in tomllib.loads(pool_file)["apps"]]
+        try:
+            return [str(app["name"]) for app in tomllib.loads(pool_file)["apps"]]
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no list of apps with names: {error!r}") from error
     found = COMMAND_DIRECTORY.search(drop_in)
     return [found[1]] if found else []
 
@@ -108,12 +114,19 @@ class Machine:
         control = f"--control-socket=/run/kechi-{name}/control"
         status = self._out("/usr/local/bin/start_server", "--status", "--json", control)
         drop_in = _text(UNITS / f"{unit}.d" / "pool.conf") or ""
+        apps, fault = [], ""
+        file = POOLS / f"{name}.toml"
+        try:
+            apps = app_names(_text(file), drop_in)
+        except ValueError as error:  # no TOML, no UTF-8, no apps
+            fault = f"{file} can't be read: {error}"
         return {
             "name": name,
             "unit": f"{shown['ActiveState']} ({shown['SubState']})",
             "memory_max_mb": limit_mb(shown["MemoryMax"]),
             "status": json.loads(status) if status else {},
-            "apps": [releases(app) for app in app_names(_text(POOLS / f"{name}.toml"), drop_in)],
+            "apps": [releases(app) for app in apps],
+            "fault": fault,
         }
 
     def certificates(self) -> list[dict[str, Any]]:

@@ -76,6 +76,8 @@ def _wrong(pool: Found, inventory_pools: Sequence[Found]) -> list[str]:
         sentences.append(f"pool {pool['name']}: its super-daemon does not answer: {pool['unit']}")
     elif pool["status"].get("trouble"):
         sentences.append(f"pool {pool['name']}: {pool['status']['trouble']}")
+    if pool["fault"]:
+        sentences.append(f"pool {pool['name']}: {pool['fault']}")
     if pool["name"] not in [one.get("name") for one in inventory_pools]:
         sentences.append(f"pool {pool['name']}: is not in the inventory, and was left as it is")
     return sentences

@@ -19,6 +19,7 @@ POOL = {
     "memory_max_mb": 300,
     "status": {"generations": [GENERATION], "trouble": None},
     "apps": [{"name": "blog", "release": "0123-cpython-311", "releases": 2}],
+    "fault": "",
 }
 INVENTORY = [{"name": "main"}]
 
@@ -42,6 +43,12 @@ def test_pools_are_found_by_their_units_and_the_template_is_none():
 )
 def test_a_pools_apps_are_those_of_its_pool_file_or_of_its_command(pool_file, drop_in, names):
     assert pool_info.app_names(pool_file, drop_in) == names
+
+
+@pytest.mark.parametrize("pool_file", ["apps = [", "[server]\n", "apps = 1\n", "[[apps]]\n"])
+def test_a_pool_file_that_cant_be_read_is_told(pool_file):
+    with pytest.raises(ValueError, match=r"Invalid value|no list of apps"):
+        pool_info.app_names(pool_file, "")
 
 
 @pytest.mark.parametrize(("shown", "limit"), [("314572800", 300), ("infinity", None)])
@@ -90,6 +97,11 @@ def test_certificates_are_told_where_there_are_any_and_what_should_be_another():
             },
             INVENTORY,
             "pool main: generation 8 failed: no module x",
+        ),
+        (
+            {"fault": "/etc/kechi/pools/main.toml can't be read: no list of apps"},
+            INVENTORY,
+            "pool main: /etc/kechi/pools/main.toml can't be read: no list of apps",
         ),
         ({}, [], "pool main: is not in the inventory, and was left as it is"),
     ],
