@@ -71,7 +71,7 @@ test-the-tests: host .venv/stamp ## Break each promise in turn, and see its test
 vps: host .venv/stamp ## Try a whole VPS, in a VM of 1 GB; not in `make test`
 	molecule test --scenario-name vps --no-command-borders
 
-vms: host .venv/stamp ## Run the role swap's scenarios, in VMs; not in `make test`
+vms: host .venv/stamp ## Run the role swap's scenarios, in VMs, also where those are emulated
 	@python -m scripts.scenarios --workers=1 swap_file swap_zram swap_resize swap_interrupted
 
 vms-clean: .venv/stamp ## Remove the VMs and their images

@@ -21,12 +21,15 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+from vms import qemu
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 COMMAND = ("molecule", "test", "--no-command-borders", "--scenario-name")
 # begun in this order, so that none of them is left alone at the end; then the others
 LONGEST = ("deploy", "deploy_bad_release", "inventory_changes", "tls", "host", "backup_restore")
-# those in virtual machines, which take long where they are emulated: only run where they are named
-ASKED_FOR = ("swap_file", "swap_interrupted", "swap_resize", "swap_zram", "vps")
+ASKED_FOR = ("vps",)  # only run where it is named
+# in virtual machines: where those would be emulated, and take ten times as long, asked for as well
+VIRTUAL = ("swap_file", "swap_interrupted", "swap_resize", "swap_zram")
 SHOWN_LINES = 400  # of a failed one's log: the tests' failures with the machine's journal
 # what is said again at the end, where it is still seen when all before it has been cut off
 REASON_LINES, REASON_CHARACTERS = 12, 300
@@ -53,15 +56,30 @@ class Done:
         return "passed" if self.code == 0 else "FAILED"
 
 
-def choose(there: Iterable[str], wanted: Sequence[str]) -> list[str]:
-    """The scenarios to run, in their order; raises ValueError for one that isn't there."""
+def choose(there: Iterable[str], wanted: Sequence[str], *, emulated: bool) -> list[str]:
+    """The scenarios to run, in their order; raises ValueError for one that isn't there.
+
+    Args:
+        there: all that there are.
+        wanted: those that were named; none for all that a run has by default.
+        emulated: whether virtual machines have no processor's help here.
+    """
     known = sorted(there)
     for name in wanted:
         if name not in known:
             raise ValueError(f'"{name}" is no scenario; there are: {", ".join(known)}')
-    names = wanted or [name for name in known if name not in ASKED_FOR]
+    left = {*ASKED_FOR, *(VIRTUAL if emulated else ())}
+    names = wanted or [name for name in known if name not in left]
     first = [name for name in LONGEST if name in names]
     return first + [name for name in names if name not in first]
+
+
+def machines_are_emulated() -> bool:
+    """Whether virtual machines are ten times slower here than they might be."""
+    try:
+        return qemu.accelerator().name != "kvm"
+    except qemu.QemuError:  # there are none
+        return True
 
 
 def action(line: str) -> str:
@@ -176,11 +194,14 @@ def main() -> int:
         parser.error(f"--workers={asked.workers}: 1 or more")
     there = [file.parent.name for file in REPOSITORY.glob("molecule/*/molecule.yml")]
     try:
-        names = choose(there, asked.scenarios)
+        names = choose(there, asked.scenarios, emulated=machines_are_emulated())
     except ValueError as error:
         parser.error(str(error))
     began = time.monotonic()
     print(f"{len(names)} scenarios, {asked.workers} at once; logs in {asked.logs}", flush=True)
+    if not asked.scenarios:
+        left = [name for name in (*VIRTUAL, *ASKED_FOR) if name not in names]
+        print(f"left out, `make vms` and `make vps` run them: {', '.join(left)}", flush=True)
     done = run_all(names, asked.workers, asked.logs)
     print(table(done))
     for one in done:

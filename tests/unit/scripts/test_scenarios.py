@@ -8,7 +8,7 @@ import pytest
 from scripts import scenarios
 from scripts.scenarios import Done
 
-THERE = ("default", "deploy", "node", "tls", "vps")
+THERE = ("default", "deploy", "node", "swap_file", "tls", "vps")
 # what a scenario's run is replaced by: it says what molecule says, and ends as its name wants it
 FAKE = (
     sys.executable,
@@ -21,18 +21,24 @@ FAKE = (
 
 
 def test_all_are_run_the_long_ones_first_but_those_that_have_to_be_named() -> None:
-    assert scenarios.choose(THERE, []) == ["deploy", "tls", "default", "node"]
-    assert scenarios.choose(THERE, ["node", "vps", "tls"]) == ["tls", "node", "vps"]
+    assert scenarios.choose(THERE, [], emulated=True) == ["deploy", "tls", "default", "node"]
+    named = ["node", "vps", "tls", "swap_file"]
+    assert scenarios.choose(THERE, named, emulated=True) == ["tls", "node", "vps", "swap_file"]
+
+
+def test_virtual_machines_are_of_it_where_the_processor_helps() -> None:
+    chosen = scenarios.choose(THERE, [], emulated=False)
+    assert chosen == ["deploy", "tls", "default", "node", "swap_file"]
 
 
 def test_a_scenario_that_is_not_there_is_told_with_those_that_are() -> None:
     with pytest.raises(ValueError, match='"nose" is no scenario; there are: default, deploy, node'):
-        scenarios.choose(THERE, ["nose"])
+        scenarios.choose(THERE, ["nose"], emulated=False)
 
 
-def test_each_of_the_long_ones_is_there() -> None:
+def test_each_that_is_named_in_the_code_is_there() -> None:
     there = {file.parent.name for file in scenarios.REPOSITORY.glob("molecule/*/molecule.yml")}
-    assert set(scenarios.LONGEST) <= there
+    assert {*scenarios.LONGEST, *scenarios.VIRTUAL, *scenarios.ASKED_FOR} <= there
 
 
 @pytest.mark.parametrize(
