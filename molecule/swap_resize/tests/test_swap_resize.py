@@ -8,7 +8,7 @@ from shared.swapping import Swapping
 
 SMALL_MB, MIDDLE_MB, LARGE_MB = 128, 256, 384
 HELD_MB = 100  # of which most is swapped out
-LEFT_MB = 32
+LEFT_MB = 48
 RESERVE_MB = 64  # with less available than that nothing is moved
 CHANGES = (
     {"swap_size_mb": SMALL_MB // 2},
