@@ -50,7 +50,7 @@ def by_ssh(key):
         "ansible_ssh_private_key_file": str(key),
         "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null "
         f'-o ProxyCommand="{command} exec -i {other} nc %h %p"',
-        "ansible_timeout": 3,
+        "ansible_timeout": 10,
     }
 
 
