@@ -8,10 +8,12 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from .. import effects, options
+from .. import effects
 from ..errors import FatalError, from_os_error
 from ..options import FLAG, INTEGER, SECONDS, TEXT, TEXTS, Option, Parsed
+from . import command
 from .known import CRAWLERS, Ranges
 
 TYPE_CHECKING = False
@@ -53,27 +55,12 @@ for each vhost of nginx's access logs, combined or JSON, plain or gzip; - is sta
 """
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the crawler_report command, and exit: 1 when something could not be read or written."""
-    try:
-        code = _main(sys.argv[1:])
-        sys.stdout.flush()
-    except FatalError as error:
-        effects.say(str(error))
-        code = 1
-    except KeyboardInterrupt:
-        code = 130
-    except BrokenPipeError:  # who has read enough, as head does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    sys.exit(code)
+    command.run(_USAGE, _OPTIONS, _work)
 
 
-def _main(argv: Sequence[str]) -> int:
-    parsed = options.parse(_OPTIONS, argv)
-    if parsed.flag("help"):
-        sys.stdout.write(f"{_USAGE}\n{options.describe(_OPTIONS)}\n")
-        return 0
+def _work(parsed: Parsed) -> int:
     since, problems = None, list(parsed.problems)
     if not parsed.arguments:
         problems.append("no access log given; try --help")

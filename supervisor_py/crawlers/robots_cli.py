@@ -1,15 +1,15 @@
 """The command line of robots."""
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
-from .. import effects, options
 from ..errors import FatalError, from_os_error
 from ..options import FLAG, TEXT, Option, Parsed
+from . import command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,27 +42,12 @@ class _Source:
     unreachable: bool = False
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the robots command, and exit: 1 when there is nothing to explain."""
-    try:
-        code = _main(sys.argv[1:])
-        sys.stdout.flush()
-    except FatalError as error:
-        effects.say(str(error))
-        code = 1
-    except KeyboardInterrupt:
-        code = 130
-    except BrokenPipeError:  # who has read enough, as head does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    sys.exit(code)
+    command.run(_USAGE, _OPTIONS, _work)
 
 
-def _main(argv: Sequence[str]) -> int:
-    parsed = options.parse(_OPTIONS, argv)
-    if parsed.flag("help"):
-        sys.stdout.write(f"{_USAGE}\n{options.describe(_OPTIONS)}\n")
-        return 0
+def _work(parsed: Parsed) -> int:
     try:
         from . import robots  # noqa: PLC0415  # needs a library
         from .view import visible  # noqa: PLC0415

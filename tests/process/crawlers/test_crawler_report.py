@@ -282,10 +282,14 @@ def test_no_log_takes_much_memory(tmp_path: Path) -> None:
             host = "h0.example" if number % 2 else f"h{number}.{'y' * 200}.example"
             address = f"198.18.{number >> 8 & 255}.{number & 255}"
             log.write(line(address, agent, f"/{number}/{'x' * 1500}", host))
-    program = (
-        "import re, sys; from supervisor_py.crawlers import cli; code = cli._main(sys.argv[1:]);"
-        "print(code, re.search(r'VmHWM:\\s*(\\d+)', open('/proc/self/status').read())[1])"
-    )
+    program = """
+import re
+from supervisor_py.crawlers import cli
+try:
+    cli.main()
+except SystemExit as end:
+    print(end.code, re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1])
+"""
     words = ("--offline", "--cache=c", "--robots=robots", "--output=o.json", "--output=o.html")
     command = [sys.executable, "-c", program, *words, "log"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
