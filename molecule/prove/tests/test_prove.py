@@ -9,6 +9,7 @@ import pytest
 
 from containers.machines import HTTPS
 from harness import store
+from harness.results import lives
 from shared.inventory import Inventory
 
 RESTARTS = 3
@@ -53,6 +54,9 @@ def test_restarts_that_cost_no_request_pass_and_leave_a_report(
     assert vps.generation("main") == before + RESTARTS
     run = store.load(tmp_path / f"prove.{host.backend.name}" / store.RESULTS)
     assert run.passed
+    print(
+        f"shared by the workers, at least: {[one.workers_shared_percent for one in lives(run)]} %"
+    )
     assert len(run.events) == RESTARTS
     assert run.generations["main"][-1] == before + RESTARTS
     assert {(one.kind, one.host) for one in run.clients} == {
