@@ -33,7 +33,11 @@ VIRTUAL = ("swap_file", "swap_interrupted", "swap_resize", "swap_zram")
 SHOWN_LINES = 400  # of a failed one's log: the tests' failures with the machine's journal
 # what is said again at the end, where it is still seen when all before it has been cut off
 REASON_LINES, REASON_CHARACTERS = 12, 300
-_REASON = re.compile(r"(FAILED|ERROR) \S+\.py|E   +\S|fatal: \[|\[ERROR\]: |CRITICAL ")
+_REASONS = (  # what says most first
+    re.compile(r"(FAILED|ERROR) \S+\.py"),
+    re.compile(r"E   .*(\[ERROR\]: |assert|Error)|\[ERROR\]: |fatal: \["),
+    re.compile(r"E   +\S|CRITICAL "),
+)
 _ACTION = re.compile(r"\[?(?P<scenario>\w+) (?:>|➜) (?P<action>[a-z_]+)\]?:? Executing")
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 SECONDS_WIDTH = 6  # before each line of a log
@@ -154,10 +158,9 @@ def failure(one: Done) -> str:
 def reasons(one: Done) -> str:
     """Why one has failed, in a few lines: those of its tests and tasks that say so."""
     lines = one.log.read_text(encoding="utf-8").splitlines()
-    plain = (_ESCAPE.sub("", line)[SECONDS_WIDTH:] for line in lines)
-    said = list(dict.fromkeys(line.strip() for line in plain if _REASON.match(line)))
-    tests = [line for line in said if line.startswith(("FAILED", "ERROR"))]
-    chosen = (tests + [line for line in said if line not in tests])[:REASON_LINES]
+    plain = [_ESCAPE.sub("", line)[SECONDS_WIDTH:].strip() for line in lines]
+    said = dict.fromkeys(line for reason in _REASONS for line in plain if reason.match(line))
+    chosen = list(said)[:REASON_LINES]
     return "\n".join([f"{one.name}:", *(f"  {line[:REASON_CHARACTERS]}" for line in chosen)])
 
 

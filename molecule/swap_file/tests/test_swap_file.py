@@ -11,7 +11,7 @@ PATH = "/swapfile"
 SIZE_MB = 256
 LINE = f"{PATH} none swap sw,pri=10 0 0"
 SETTINGS = "/etc/sysctl.d/99-zz-kechi-swap.conf"
-DISK_MB = 600
+DISK_MB = 900
 
 
 @pytest.fixture
@@ -52,6 +52,7 @@ def disk(host, request):
 
 @pytest.mark.parametrize("disk", ["btrfs"], indirect=True)
 def test_on_btrfs_it_wants_a_subvolume_of_its_own_and_moves_there(swapping, disk):
+    swapping.host.check_output(f"touch {disk}/of-somebody")
     said = swapping.role.refuse(swap_path=f"{disk}/swapfile")
     assert "has to be a subvolume with nothing else in it" in said
     expect(swapping)

@@ -89,6 +89,7 @@ def test_why_one_has_failed_is_said_in_a_few_lines(tmp_path: Path) -> None:
     log.write_text(
         "   12 fatal: [vps1]: FAILED! => no space\n"
         "  100 tests/test_host.py .F..\n"
+        "  101 E       TASK [look]\n"
         "  101 \x1b[1m\x1b[31mE       assert 8 <= 7\x1b[0m\n"
         "  101 E       assert 8 <= 7\n"
         "  102 \x1b[31mFAILED\x1b[0m tests/test_host.py::\x1b[1mtest_it\x1b[0m - assert 8 <= 7\n"
