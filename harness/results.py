@@ -19,6 +19,7 @@ from .load import Report
 
 SILENT_SECONDS = 2.0  # of a client that asks all the time
 RARE_SILENT_SECONDS = 10.0
+STARTING = "starting"  # the phase of a generation whose processes are still being made
 # what the first line of a file says of a run, beside its clients
 HEAD = ("name", "title", "machine", "began", "ended", "pools", "failure", "pause_seconds")
 
@@ -233,7 +234,7 @@ class Life:
     processes: int
     pss_kb: int  # the most of it
     private_kb: int
-    workers_shared_percent: float | None  # the least
+    workers_shared_percent: float | None  # the least, since it was ready
 
 
 def lives(run: Run) -> list[Life]:
@@ -255,7 +256,7 @@ def lives(run: Run) -> list[Life]:
                 (
                     one.workers_shared_percent
                     for _, one in found
-                    if one.workers_shared_percent is not None
+                    if one.workers_shared_percent is not None and one.phase != STARTING
                 ),
                 default=None,
             ),

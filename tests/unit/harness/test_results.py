@@ -122,18 +122,16 @@ def test_generations_are_told_pool_by_pool() -> None:
     )
 
 
-def test_the_least_that_its_workers_shared_is_told_of_each_generation() -> None:
+def test_the_least_that_its_workers_shared_once_it_was_ready_is_told_of_each_generation() -> None:
     run = runs.run()
-    shares = iter([None, 80.5, 90.0])
-    samples = tuple(
-        replace(
-            one,
-            generations=(replace(one.generations[0], workers_shared_percent=next(shares, None)),),
-        )
-        for one in run.samples
-    )
-    first, second, *_ = results.lives(replace(run, samples=samples))
-    assert (first.workers_shared_percent, second.workers_shared_percent) == (80.5, None)
+    seen = iter([("starting", 38.4), ("serving", None), ("serving", 80.5), ("retiring", 90.0)])
+    samples = []
+    for one in run.samples:
+        phase, shared_percent = next(seen, ("serving", None))
+        first = replace(one.generations[0], phase=phase, workers_shared_percent=shared_percent)
+        samples.append(replace(one, generations=(first,)))
+    lives = results.lives(replace(run, samples=tuple(samples)))
+    assert (lives[0].workers_shared_percent, lives[1].workers_shared_percent) == (80.5, None)
 
 
 def test_a_runs_file_keeps_all_of_it() -> None:
