@@ -42,7 +42,8 @@ def cut_power_while_it_is_written(swapping):
     name = reach.name(swapping.host)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(swapping.role.refuse, swap_size_mb=LARGE_MB)
-        begun = f"until [ -s {PART} ]; do sleep 0.05; done"
+        # it is on the disk then, whatever of its content is
+        begun = f"until [ -s {PART} ]; do sleep 0.05; done; sync /"
         swapping.host.check_output(f"timeout {BEGUN_SECONDS} sh -c '{begun}'")
         machine.cut_power(name)
         running.result()
