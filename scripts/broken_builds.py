@@ -90,6 +90,38 @@ BUILDS = (
         words=(r"assert \d+ == \(",),
     ),
     Build(
+        "no-tasks-limit",
+        "a fork bomb is held by its pool's limit",
+        (
+            Patch(
+                "roles/vhost_app/templates/limits.conf.j2",
+                "TasksMax={{ item.tasks_max }}\n",
+                "",
+            ),
+        ),
+        scenario="memory_limit",
+        tests=("test_a_fork_bomb_is_held_by_its_pools_limit_and_other_pools_do_not_notice",),
+        words=(r"assert \d+ == 80",),
+    ),
+    Build(
+        "old-ends-at-once",
+        "an old generation goes on beside the new one for KILL_OLD_DELAY",
+        (
+            Patch(
+                "supervisor_py/model.py",
+                """\
+        return policy.kill_old_delay
+    return DEFAULT_DELAY""",
+                """\
+        return 0.0
+    return DEFAULT_DELAY""",
+            ),
+        ),
+        scenario="restart_timed",
+        tests=("test_no_request_fails_in_timed_restarts_and_each_comes_in_its_time",),
+        words=(r"assert 0\.\d+ > \(2 - 0\.5\)",),
+    ),
+    Build(
         "no-freeze",
         "what was loaded before the fork stays shared",
         (
@@ -122,5 +154,19 @@ BUILDS = (
             "test_a_run_that_was_cut_off_is_finished_or_taken_back_by_the_next",
         ),
         words=("The releases before serve again",),
+    ),
+    Build(
+        "broken-map-stays",
+        "a map of crawlers that nginx refuses is put back",
+        (
+            Patch(
+                "supervisor_py/crawlers/limits.py",
+                "                _replace(file, before)\n",
+                "                pass\n",
+            ),
+        ),
+        scenario="crawlers",
+        tests=("test_a_map_that_nginx_refuses_is_put_back",),
+        words=(r"file\(MAP\)\.content_string == empty",),
     ),
 )
