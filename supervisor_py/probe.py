@@ -1,7 +1,4 @@
-"""Readiness by a probe of --probe: what it asks, and the helper process that asks it.
-
-The helper is forked without exec and loads what it needs by itself (`probing`): the super-daemon
-only waits for its end, and stays small. It exits 0 when an attempt has succeeded.
+"""Readiness by a probe of --probe: what it asks, and of whom; `probe_helper` has it asked.
 
 The listening sockets are shared by all generations. A connection to one of them succeeds before
 anything is ready, so only an HTTP answer can tell: by the header Server-Starter-Generation.
@@ -12,14 +9,13 @@ from __future__ import annotations
 import _socket
 import os
 
-from . import effects, signals, sockets
+from . import sockets
 from .errors import FatalError
 from .record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import NoReturn
 
 TCP, UNIX, HTTP, HTTP_UNIX = "tcp", "unix", "http", "http+unix"
 GENERATION_HEADER = "Server-Starter-Generation"
@@ -30,7 +26,6 @@ _HTTP_PORT = 80
 _LONGEST_PATH = 107  # bytes that sun_path holds
 _DIGITS = 7  # the most that a process id has
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  where connect(2) takes them
-_STDERR = 2
 
 
 class Probe(Record):
@@ -188,36 +183,3 @@ def _is_local(address: str) -> bool:
     finally:
         socket.close()
     return True
-
-
-def start(probe: Probe, target: Target, output: int = _STDERR) -> int:
-    """Fork the helper that probes a generation; return its process id. Raises OSError.
-
-    It exits 0 once the generation has answered, and 1 when the limit is over, with the last reason
-    written to `output` (an fd), or silently when its parent has gone.
-    """
-    parent = os.getpid()
-    signals.block_all()
-    try:
-        helper = os.fork()
-        if helper == 0:
-            _become(probe.filled(target), target, parent, output)
-        return helper
-    finally:
-        signals.unblock_all()
-
-
-def _become(probe: Probe, target: Target, parent: int, output: int) -> NoReturn:
-    """Be the helper; nothing of the parent's clean-up may ever run."""
-    code = 1
-    try:
-        signals.reset_for_child()
-        os.dup2(output, _STDERR)
-        os.closerange(_STDERR + 1, os.sysconf("SC_OPEN_MAX"))  # not to hold listeners for anybody
-        from . import probing  # noqa: PLC0415  heavy, and for the helper alone
-
-        code = probing.run(probe, target, parent)
-    except BaseException as error:  # noqa: BLE001  it must not get out of the child
-        effects.say(f"probe {probe.text} failed: {error!r}")
-    finally:
-        os._exit(code)

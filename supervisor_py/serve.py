@@ -216,12 +216,12 @@ def _detach(chosen: Settings, inherited: list[Handed]) -> Typed:
 
 
 def _probe(text: str, own: tuple[str, ...]) -> StartProbe:
-    from . import probe  # noqa: PLC0415  few have one, and all would pay for it
+    from . import probe, probe_helper  # noqa: PLC0415  few have one, and all would pay for them
 
     parsed = probe.parse(text, own)
 
     def start(number: int, pid: int, alone: bool, limit: float, output: int) -> int:
-        return probe.start(parsed, probe.Target(number, pid, alone, limit), output)
+        return probe_helper.start(parsed, probe.Target(number, pid, alone, limit), output)
 
     return start
 

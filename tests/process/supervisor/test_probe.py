@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor_py import probe
+from supervisor_py import probe, probe_helper
 from supervisor_py.probe import Target
 
 from .harness import LIMIT, ROOT, Server, alive, free_port, wait_until
@@ -28,9 +28,9 @@ class Prober:
     _CODE = """
 import json, os, sys
 sys.path.insert(0, {root!r})
-from supervisor_py import probe
+from supervisor_py import probe, probe_helper
 spec, own, target = json.loads(sys.argv[1])
-helper = probe.start(probe.parse(spec, own), probe.Target(*target))
+helper = probe_helper.start(probe.parse(spec, own), probe.Target(*target))
 print(helper, flush=True)
 _, status = os.waitpid(helper, 0)
 print(os.waitstatus_to_exitcode(status), flush=True)
@@ -240,11 +240,12 @@ def test_the_helper_holds_no_socket_and_leaves_its_parent_small() -> None:
     code = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
-from supervisor_py import probe
+from supervisor_py import probe, probe_helper
 before = set(sys.modules)
 import os
 listener = os.dup(0)
-helper = probe.start(probe.parse("tcp:127.0.0.1:{free_port()}", ()), probe.Target(1, 1, True, 60))
+asked = probe.parse("tcp:127.0.0.1:{free_port()}", ())
+helper = probe_helper.start(asked, probe.Target(1, 1, True, 60))
 import time
 while True:
     fds = os.listdir(f"/proc/{{helper}}/fd")
@@ -264,13 +265,13 @@ print("\\n".join(set(sys.modules) - {{"time"}}))
     )
     loaded = set(done.stdout.split())
     assert "supervisor_py.probe" in loaded, done.stderr
-    assert not loaded & {"http.client", "socket", "signal", "re", "supervisor_py.probing"}
+    assert not loaded & {"http.client", "socket", "signal", "re", "supervisor_py.probe_attempts"}
 
 
 def test_the_reason_can_be_written_where_the_caller_wants_it() -> None:
     read, write = os.pipe()
     one = probe.parse(f"tcp:127.0.0.1:{free_port()}", ())
-    helper = probe.start(one, Target(3, 1, True, 0.1), write)
+    helper = probe_helper.start(one, Target(3, 1, True, 0.1), write)
     os.close(write)
     with os.fdopen(read) as said:
         assert said.read().endswith("of generation 3 gave up after 0.1 secs: connection refused\n")

@@ -1,4 +1,4 @@
-"""The helper process of a probe: tries until the generation answers. See `probe`."""
+"""What the helper process of a probe does: it asks until the generation answers."""
 
 from __future__ import annotations
 
