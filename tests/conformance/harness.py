@@ -29,8 +29,11 @@ AT_ONCE = 16  # runs; they mostly wait
 LIMIT = 20.0  # seconds for any one step; nothing takes so long unless it is broken
 SAYS = "hello"  # what a child says, when it says something
 PAUSE, MOST_PAUSE = 0.02, 0.1  # seconds between two looks: the first, and after a while
-# Below the ports that the kernel gives out itself, so that no other socket gets one by chance.
-_PORTS = itertools.count(20000 + os.getpid() * 7 % 9000)
+# Below the ports that the kernel gives out itself, so that no other socket gets one by chance; and
+# each of the processes that run tests at once has its own, so that none looks at another's.
+_PORTS_EACH = 12000 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_FIRST_PORT = 20000 + _PORTS_EACH * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+_PORTS = itertools.count(os.getpid() * 7)
 _PORTS_LOCK = threading.Lock()
 
 Plan = Mapping[int, Mapping[str, object]]
@@ -135,7 +138,7 @@ def free_ports(count: int) -> list[int]:
     found: list[int] = []
     with _PORTS_LOCK:
         while len(found) < count:
-            port = next(_PORTS) % 12000 + 20000
+            port = _FIRST_PORT + next(_PORTS) % _PORTS_EACH
             if _free(port):
                 found.append(port)
     return found

@@ -1,6 +1,6 @@
 """--port, --path and --backlog: what workers see of the sockets."""
 
-import contextlib
+import errno
 import socket
 from collections.abc import Callable, Iterator
 
@@ -144,10 +144,13 @@ def _taken(family: int, kind: int, host: str, shared: bool = False) -> Callable[
         one = socket.socket(family, kind)
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, shared)
         run.held.append(one)
-        with contextlib.suppress(OSError):  # a machine without IPv6: then nobody has it
+        try:
             one.bind((host, run.ports[0]))
             if kind == socket.SOCK_STREAM:
                 one.listen()
+        except OSError as error:  # a machine without IPv6: then nobody has it
+            if error.errno == errno.EADDRINUSE:
+                raise
 
     return prelude
 
