@@ -29,6 +29,7 @@ LOAD = [
     Target("rare", "team.example.org"),
 ]
 SEVERAL_SECONDS = 5
+PAUSE_SECONDS = 2.0  # of each visitor: an emulated processor is busy with a handshake for long
 # takes memory in the control group of a pool, as a worker's leak would, and says how far it came
 LEAK = """
 import os, sys
@@ -80,9 +81,10 @@ def test_every_site_answers_by_https_and_swap_is_on(vps, swapping, address):
 def test_only_ssh_and_the_web_are_reached_from_outside(host, address):
     serve = f"systemd-run --quiet --collect --unit=listen python3 -m http.server {CLOSED}"
     host.check_output(serve)
+    listens = f"until true >/dev/tcp/127.0.0.1/{CLOSED}; do sleep 1; done"
     ask = "curl --silent --show-error --max-time 10 --output /dev/null http://%s/"
-    host.check_output(f"timeout 60 sh -c 'until {ask % f'localhost:{CLOSED}'}; do sleep 1; done'")
     try:
+        host.check_output(f"timeout 60 bash -c '{listens}' 2>&1")
         assert host.backend.run_local(ask % address(host, 80)).rc == 0
         assert host.backend.run_local(ask % address(host, CLOSED)).rc != 0
         host.check_output("nft delete table inet kechi")
@@ -96,7 +98,9 @@ def test_a_restart_costs_no_request_while_the_machine_swaps(vps, swapping, addre
     first = vps.generation(POOL)
     with swapping.hog(swapping.available_mb) as hog:
         assert swapping.areas["/swapfile"].used_mb > 0
-        with load(address(vps.host, 443), LOAD, tls=unverified()) as report:
+        with load(
+            address(vps.host, 443), LOAD, tls=unverified(), pause_seconds=PAUSE_SECONDS
+        ) as report:
             time.sleep(SEVERAL_SECONDS)
             for number in range(1, RESTARTS + 1):
                 vps.hup(POOL)
