@@ -31,6 +31,7 @@ LOAD = [
     Target("rare", "team.example.org"),
 ]
 SEVERAL_SECONDS = 5
+SWAPPED_MB = 100  # of what the machine holds in a restart
 STEP_MB = 4
 PAUSE_SECONDS = 2.0  # of each visitor: an emulated processor is busy with a handshake for long
 # takes memory in the control group of a pool, as a worker's leak would, and says how far it came
@@ -99,7 +100,7 @@ def test_only_ssh_and_the_web_are_reached_from_outside(host, address):
 
 def test_a_restart_costs_no_request_while_the_machine_swaps(vps, swapping, address):
     first = vps.generation(POOL)
-    with swapping.hog(swapping.available_mb) as hog:
+    with swapping.hog(swapping.available_mb + SWAPPED_MB) as hog:
         assert swapping.areas["/swapfile"].used_mb > 0
         with load(
             address(vps.host, 443), LOAD, tls=unverified(), pause_seconds=PAUSE_SECONDS
