@@ -123,8 +123,11 @@ def group(vps):
 
 def leak(vps, megabytes):
     """Take memory as the pool, and say how much it got."""
-    done = vps.host.run("python3 -c %s %s %s", LEAK, group(vps), str(megabytes))
-    return done.rc, int((done.stdout.split() or ["0"])[-1])
+    # told by a shell: ssh itself says of a killed command only that it is lost
+    words = vps.host.check_output(
+        "python3 -c %s %s %s; echo $?", LEAK, group(vps), str(megabytes)
+    ).split()
+    return int(words[-1]), int(["0", *words[:-1]][-1])
 
 
 def held(vps, what):
