@@ -10,6 +10,7 @@ import pytest
 
 from containers import engine
 from shared.inventory import Inventory
+from shared.reach import network_address
 
 KEYS = "/root/.ssh/authorized_keys"
 NAMES = ("kechi-host-debian12", "kechi-host-debian13")
@@ -39,13 +40,15 @@ def key(tmp_path_factory, node):
 
 
 @pytest.fixture
-def by_ssh(key):
+def by_ssh(key, both):
     """Variables that have Ansible come by ssh, each time from the other machine."""
     command = " ".join(engine.plan().command)
+    addresses = {name: network_address(host) for name, host in zip(NAMES, both, strict=True)}
     first, second = NAMES
     other = f"{{{{ '{first}' if inventory_hostname == '{second}' else '{second}' }}}}"
     return {
         "ansible_connection": "ssh",
+        "ansible_host": f"{{{{ {addresses}[inventory_hostname] }}}}",
         "ansible_user": "root",
         "ansible_ssh_private_key_file": str(key),
         "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null "

@@ -6,6 +6,7 @@ import pytest
 
 from containers import engine
 from containers.machines import Machines
+from shared.reach import network_address
 
 OPEN = (22, 80, 443)
 CLOSED = 8080
@@ -17,14 +18,9 @@ def table(host):
     return host.check_output("nft --stateless list table inet kechi")
 
 
-def reaches(client, server, port, *options):
+def reaches(client, server, port):
     """Whether a TCP connection is made."""
-    words = " ".join(options)
-    return client.run(f"nc -z -w {SECONDS} {words} {server} {port}").rc == 0
-
-
-def name(host):
-    return host.backend.name
+    return client.run(f"nc -z -w {SECONDS} {server} {port}").rc == 0
 
 
 def listen(host):
@@ -44,7 +40,8 @@ def servers(both):
 
 
 def test_only_ssh_and_the_web_are_reached_from_outside(host, peer):
-    assert [port for port in (*OPEN, CLOSED) if reaches(peer, name(host), port)] == [*OPEN]
+    address = network_address(host)
+    assert [port for port in (*OPEN, CLOSED) if reaches(peer, address, port)] == [*OPEN]
 
 
 def test_this_machine_reaches_the_web_by_the_published_port(host, address):
@@ -67,12 +64,13 @@ def test_ipv6_works_and_is_filtered_alike(host, peer):
 
 
 def test_a_ping_is_answered(host, peer):
-    peer.check_output(f"ping -4 -c 1 -W {SECONDS} {name(host)}")
+    peer.check_output(f"ping -4 -c 1 -W {SECONDS} {network_address(host)}")
 
 
 def test_answers_to_what_the_machine_asks_come_in(host, peer):
-    assert reaches(host, name(peer), 80)
-    host.check_output(f"getent hosts {name(peer)}")
+    assert reaches(host, network_address(peer), 80)
+    resolve = f"until getent hosts {peer.backend.name}; do sleep 1; done"
+    host.check_output(f"timeout 90 sh -c '{resolve}'")  # see network_address
 
 
 def test_the_distributions_unit_takes_no_rules_of_ours_along(host):
@@ -98,15 +96,15 @@ def test_rules_that_let_ssh_in_are_kept_wherever_sshd_listens(both, inventory, b
         inventory.apply()
         for host, client in zip(both, reversed(both), strict=True):
             assert "tcp dport { 22, 2222, 2223 } accept" in table(host)
-            assert reaches(client, name(host), 2222)
-            assert not reaches(client, name(host), CLOSED)
+            assert reaches(client, network_address(host), 2222)
+            assert not reaches(client, network_address(host), CLOSED)
             host.check_output("sed -i '/Port 22$/d' /etc/ssh/sshd_config.d/test.conf")
             host.check_output("systemctl reload ssh.service")
         extra = ["tcp dport 8080 accept"]
         inventory.apply(**by_ssh, ansible_port=2222, host_firewall_extra_rules=extra)
         for host, client in zip(both, reversed(both), strict=True):
-            assert reaches(client, name(host), 2222)
-            assert reaches(client, name(host), CLOSED)
+            assert reaches(client, network_address(host), 2222)
+            assert reaches(client, network_address(host), CLOSED)
             assert "8080" in host.file(RULES).content_string
     finally:
         for host in both:
@@ -123,7 +121,7 @@ def test_rules_that_lock_ssh_out_are_taken_back_by_the_machine_itself(both, inve
     assert "the new rules let nobody in for 15 seconds" in said
     assert [(table(host), host.file(RULES).content_string) for host in both] == before
     for host, client in zip(both, reversed(both), strict=True):
-        assert reaches(client, name(host), 22)
+        assert reaches(client, network_address(host), 22)
         assert not host.file("/run/kechi-firewall").exists
         undone = host.check_output("journalctl --quiet --no-pager --unit=kechi-firewall-undo")
         assert "Put the previous firewall back" in undone
@@ -155,7 +153,7 @@ def test_asked_to_go_it_takes_nothing_along(both, inventory):
         assert host.check_output("nft list tables") == "table ip theirs"
         assert not host.file(RULES).exists
         assert not host.file("/etc/systemd/system/kechi-firewall.service").exists
-        assert reaches(client, name(host), CLOSED)
+        assert reaches(client, network_address(host), CLOSED)
     said = " ".join(inventory.apply().split())
     assert "will close what listens here: " in said, said
     assert "tcp 8080 (python3)" in said, said
@@ -167,7 +165,7 @@ def test_asked_to_go_it_takes_nothing_along(both, inventory):
 def test_the_rules_are_back_after_a_reboot(host):
     before = table(host)
     host.check_output("touch /run/before")
-    Machines(engine.plan()).cut_power(name(host))
+    Machines(engine.plan()).cut_power(host.backend.name)
     listen(host)
     assert not host.file("/run/before").exists, "it was none"
     assert table(host) == before

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from shared.reach import network_address
+
 KEYS = "/root/.ssh/authorized_keys"
 MB = 1024 * 1024
 LINES = 600  # of 40 kB, which don't compress: three times what the journal may take
@@ -72,8 +74,8 @@ def test_passwords_are_refused_where_a_key_lets_ansible_in_and_sshd_obeys(both, 
         host.check_output(f"mv {main}.whole {main}")
     inventory.apply(**by_ssh, host_ssh_passwords="refused", host_ssh_root_login="keys")
     for host, client in zip(both, reversed(both), strict=True):
-        assert offered(client, host.backend.name) == ["publickey"]
+        assert offered(client, network_address(host)) == ["publickey"]
     inventory.restore()
     for host, client in zip(both, reversed(both), strict=True):
-        assert "password" in offered(client, host.backend.name)
+        assert "password" in offered(client, network_address(host))
         assert not host.file(drop_in).exists
