@@ -48,7 +48,7 @@ def network_address(host: Host) -> str:
     address, which the others still send their questions to.
     """
     show = "ip -4 -o address show dev eth0 scope global"
-    return host.check_output(f"{show} | grep -o '[0-9.]*/' | tr -d /")
+    return str(host.check_output(f"{show} | grep -o '[0-9.]*/' | tr -d /"))
 
 
 def machines(host: Host) -> containers.machines.Machines | vms.machines.Machines:
