@@ -36,6 +36,11 @@ options:
         type: list
         elements: path
         default: []
+      keep:
+        description: >-
+          How many of the folder stay, those that were wanted last; all of them where it is not
+          given, as with a pool's, which go with its release sets.
+        type: int
   scripts:
     description: Programs for each virtualenv's C(bin), by their names, without the C(#!) line.
     type: dict
@@ -80,6 +85,11 @@ filled:
   returned: always
   type: list
   elements: str
+removed:
+  description: Those that were too many.
+  returned: always
+  type: list
+  elements: str
 """
 
 import configparser
@@ -103,6 +113,7 @@ CACHE = Path("/var/cache/kechi/uv")
 ARCHIVES = "archive-v*/*"  # of the cache: each an unpacked wheel
 PIP_CONFIGURATION = "/etc/pip.conf"
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
+NAME = re.compile(r"^[0-9a-f]{12}$")
 INCLUDED = re.compile(r"^\s*(?:-r|--requirement|-c|--constraint)[ =]?\s*(\S+)", re.MULTILINE)
 
 
@@ -136,6 +147,12 @@ def digest(requirements: list[str], contents: list[bytes]) -> str:
 def is_whole(path: Path) -> bool:
     """Whether a virtualenv has been filled to its end, and its interpreter is still there."""
     return (path / MARK).is_file() and (path / "bin" / "python").exists()
+
+
+def others(path: Path) -> list[Path]:
+    """The virtualenvs beside one, whole or not; the one that was wanted last comes first."""
+    beside = (one for one in path.parent.glob("*") if NAME.match(one.name) and one != path)
+    return sorted(beside, key=lambda one: one.stat().st_mtime, reverse=True)
 
 
 def what(wanted: dict[str, Any]) -> list[str]:
@@ -263,6 +280,18 @@ def fill(module: AnsibleModule, installer: Installer, path: Path, wanted: dict[s
         )
 
 
+def prune(path: Path, keep: int, *, check: bool) -> list[Path]:
+    """Remove, or only name, those beside a virtualenv that are too many."""
+    beside = others(path)
+    old = beside[keep - 1 :]
+    if not check:
+        if beside and beside[0].stat().st_mtime > path.stat().st_mtime:
+            os.utime(path)  # wanted again, and not the next to go
+        for one in old:
+            shutil.rmtree(one)
+    return old
+
+
 def main() -> None:
     """Name each virtualenv by its digest; make those that are not there."""
     module = AnsibleModule(
@@ -275,6 +304,7 @@ def main() -> None:
                     "folder": {"type": "path", "required": True},
                     "requirements": {"type": "list", "elements": "str", "default": []},
                     "releases": {"type": "list", "elements": "path", "default": []},
+                    "keep": {"type": "int"},
                 },
             },
             "scripts": {"type": "dict", "default": {}},
@@ -289,20 +319,23 @@ def main() -> None:
     installer = Installer(module)
     paths = {}
     filled = []
+    removed = []
     for wanted in module.params["virtualenvs"]:
         contents = [file.read_bytes() for file in ingredients(wanted["releases"])]
         name = digest([*wanted["requirements"], *scripts], contents)
         path = Path(wanted["folder"]) / name
         paths[wanted["folder"]] = str(path)
         unpublished = not all(map(os.path.isdir, wanted["releases"]))
-        if is_whole(path) or (module.check_mode and unpublished):
-            continue
-        filled.append(str(path))
-        if not module.check_mode:
-            fill(module, installer, path, wanted)
+        if not is_whole(path) and not (module.check_mode and unpublished):
+            filled.append(str(path))
+            if not module.check_mode:
+                fill(module, installer, path, wanted)
+        if wanted["keep"]:
+            removed += map(str, prune(path, wanted["keep"], check=module.check_mode))
     if filled and not module.check_mode:
         installer.trim()
-    module.exit_json(changed=bool(filled), filled=filled, paths=paths)
+    changed = bool(filled or removed)
+    module.exit_json(changed=changed, filled=filled, removed=removed, paths=paths)
 
 
 if __name__ == "__main__":

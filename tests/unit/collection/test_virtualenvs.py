@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import os
 import subprocess
 import sys
 import zipfile
@@ -63,6 +64,35 @@ def test_an_index_of_pips_configuration_holds_for_uv(tmp_path):
         "UV_INDEX": "https://a.example https://b.example",
     }
     assert virtualenvs.index(str(tmp_path / "none")) == {}
+
+
+def make_aged(folder, **ages):
+    for name, age in ages.items():
+        path = folder / name
+        path.mkdir(parents=True)
+        os.utime(path, (1000 - age, 1000 - age))
+
+
+def left(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_of_a_folder_stay_those_that_were_wanted_last_and_what_nobody_made_here(tmp_path):
+    now, before, old = "a" * 12, "b" * 12, "c" * 12
+    make_aged(tmp_path, **{now: 0, before: 1, old: 2, "theirs": 9})
+    assert virtualenvs.prune(tmp_path / now, 2, check=True) == [tmp_path / old]
+    assert left(tmp_path) == [now, before, old, "theirs"]
+    assert virtualenvs.prune(tmp_path / now, 2, check=False) == [tmp_path / old]
+    assert left(tmp_path) == [now, before, "theirs"]
+    assert virtualenvs.prune(tmp_path / now, 2, check=False) == []
+
+
+def test_a_virtualenv_that_is_wanted_again_is_not_the_next_to_go(tmp_path):
+    again, between, new = "a" * 12, "b" * 12, "c" * 12
+    make_aged(tmp_path, **{again: 2, between: 1})
+    assert virtualenvs.prune(tmp_path / again, 2, check=False) == []
+    make_aged(tmp_path, **{new: -1})
+    assert virtualenvs.prune(tmp_path / new, 2, check=False) == [tmp_path / between]
 
 
 def make_wheel(house):
