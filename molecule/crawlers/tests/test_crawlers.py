@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import platform
 import shlex
+import subprocess
+import sys
 import time
 
 import pytest
+import yaml
 
-from shared.inventory import Inventory
+from shared.inventory import REPOSITORY, Inventory
 
+DEFAULTS = yaml.safe_load((REPOSITORY / "roles/crawlers/defaults/main.yml").read_text())
 MACHINE = "kechi-crawlers-debian13"
 LOG = "/var/log/nginx/kechi-access.log"
 LIMITS = "kechi-crawler-limits.service"
@@ -114,7 +119,6 @@ def limited(host, **words):
 
 
 def apply(host):
-    host.run(f"systemctl reset-failed {LIMITS}")  # systemd starts it five times in ten seconds
     host.check_output(f"systemctl start {LIMITS}")
 
 
@@ -174,7 +178,6 @@ def test_a_map_that_nginx_refuses_is_put_back(host):
     host.check_output(f"kechi-crawler-limits clear && echo nonsense >{broken}")
     try:
         empty = host.file(MAP).content_string
-        host.run(f"systemctl reset-failed {LIMITS}")
         done = host.run(f"systemctl start {LIMITS}")
         assert done.rc != 0
         assert host.file(MAP).content_string == empty
@@ -215,6 +218,32 @@ def test_it_runs_by_itself_small_and_locked_in(host):
         assert float(said.split(": ")[1].split()[0]) < 3.0, said
         show = f"systemctl show --value --property=MemoryMax,User {name}.service"
         assert sorted(host.check_output(show).split()) == ["167772160", "crawler-report"]
+
+
+def test_other_requirements_come_from_a_wheel_house_alone_and_old_virtualenvs_go(
+    host, inventory, tmp_path
+):
+    folder, old, house = "/var/lib/kechi/crawlers/venvs", "0" * 12, tmp_path / "house"
+    interpreter = "head -1 /usr/local/bin/crawler_report"
+    before = host.check_output(interpreter)
+    host.check_output(f"mkdir {folder}/{old} && touch --date=2020-01-01 {folder}/{old}")
+    wanted = [*DEFAULTS["crawlers_requirements"], "six==1.17.0"]
+    # the house need not be of this machine's Python
+    of_it = ["--python-version=3.13", f"--platform=manylinux2014_{platform.machine()}"]
+    download = ["download", "--quiet", "--only-binary=:all:", *of_it, f"--dest={house}"]
+    subprocess.run([sys.executable, "-m", "pip", *download, *wanted], check=True)
+    host.check_output("touch /etc/pip.conf && mv /etc/pip.conf /etc/pip.conf.away")
+    host.check_output("printf '[global]\\nindex-url = http://127.0.0.1:9/\\n' >/etc/pip.conf")
+    try:
+        inventory.apply(crawlers_requirements=wanted, crawlers_wheel_house=str(house))
+    finally:
+        host.check_output("mv /etc/pip.conf.away /etc/pip.conf")
+    assert host.check_output(interpreter) != before
+    assert "usage" in host.check_output("robots --help")
+    assert len(host.check_output(f"ls {folder}").split()) == 2
+    assert not host.file(f"{folder}/{old}").exists
+    inventory.restore()
+    assert host.check_output(interpreter) == before
 
 
 def test_switched_off_all_of_it_goes_and_comes_back(host, inventory, vps):
