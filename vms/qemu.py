@@ -38,10 +38,11 @@ class Accelerator:
 ACCELERATORS = {
     "kvm": Accelerator("kvm", ("-accel", "kvm", "-cpu", "host", "-smp", "2"), (), 120, 5, 0),
     # ten times slower, and slower still on a busy machine; with two processors a boot costs half as
-    # much again
+    # much again, and all that a newer one than Westmere can (SMAP, five levels of pages) costs a
+    # fork up to a fifth
     "tcg": Accelerator(
         "tcg",
-        ("-accel", "tcg,thread=single", "-cpu", "max", "-smp", "1"),
+        ("-accel", "tcg,thread=single", "-cpu", "Westmere", "-smp", "1"),
         (
             *("mitigations=off", "tsc=reliable", "clocksource=tsc"),  # cheaper to emulate
             # what is slow is not dead

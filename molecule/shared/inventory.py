@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,13 +27,7 @@ NEW_APP: dict[str, Any] = {
 class Inventory:
     """Runs playbooks, or their parts of some tags, with some variables of the inventory changed."""
 
-    def __init__(
-        self,
-        machine: str,
-        *tags: str,
-        playbook: str = "playbooks/site.yml",
-        sources: Sequence[Path] = (),
-    ) -> None:
+    def __init__(self, machine: str, *tags: str, playbook: str = "playbooks/site.yml") -> None:
         self.machine = machine
         self._playbook = playbook
         self._tags = tags
@@ -42,7 +35,7 @@ class Inventory:
         self._repository = REPOSITORY
         own = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "inventory"
         # as in molecule's base config; the later one wins
-        self._sources = tuple(sources) or (SITES, own)
+        self._sources = (SITES, own)
         self.options = [f"--inventory={source}" for source in self._sources]
 
     @cached_property
@@ -57,7 +50,7 @@ class Inventory:
     def of(self, repository: Path) -> Inventory:
         """The same, but by the site.yml of another copy of this repository."""
         self._changed = True  # restored it is by our own
-        other = Inventory(self.machine, *self._tags, playbook=self._playbook, sources=self._sources)
+        other = Inventory(self.machine, *self._tags, playbook=self._playbook)
         other._repository = repository
         return other
 
