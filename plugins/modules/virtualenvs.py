@@ -319,7 +319,7 @@ def main() -> None:
     installer = Installer(module)
     paths = {}
     filled = []
-    removed = []
+    removed: list[str] = []
     for wanted in module.params["virtualenvs"]:
         contents = [file.read_bytes() for file in ingredients(wanted["releases"])]
         name = digest([*wanted["requirements"], *scripts], contents)
