@@ -78,10 +78,10 @@ def left(folder):
 
 
 def test_of_a_folder_stay_those_that_were_wanted_last_and_what_nobody_made_here(tmp_path):
-    now, before, old = "a" * 12, "b" * 12, "c" * 12
+    now, before, old = "b" * 12, "f" * 12, "a" * 12
     make_aged(tmp_path, **{now: 0, before: 1, old: 2, "theirs": 9})
     assert virtualenvs.prune(tmp_path / now, 2, check=True) == [tmp_path / old]
-    assert left(tmp_path) == [now, before, old, "theirs"]
+    assert left(tmp_path) == [old, now, before, "theirs"]
     assert virtualenvs.prune(tmp_path / now, 2, check=False) == [tmp_path / old]
     assert left(tmp_path) == [now, before, "theirs"]
     assert virtualenvs.prune(tmp_path / now, 2, check=False) == []
