@@ -38,7 +38,7 @@ class Accelerator:
 ACCELERATORS = {
     "kvm": Accelerator("kvm", ("-accel", "kvm", "-cpu", "host", "-smp", "2"), (), 120, 5, 0),
     # ten times slower, and slower still on a busy machine; with two processors a boot costs half as
-    # much again, and all that a newer one than Westmere can (SMAP, five levels of pages) costs a
+    # much again, and what one newer than Westmere can (SMAP, five levels of pages) seems to cost a
     # fork up to a fifth
     "tcg": Accelerator(
         "tcg",

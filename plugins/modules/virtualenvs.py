@@ -9,8 +9,9 @@ short_description: Make virtualenvs for releases, each by the digest of its requ
 version_added: 0.1.0
 description:
   - A virtualenv is C(FOLDER/DIGEST), and the digest is of the requirements, of the releases'
-    requirement files (and those that they include) and wheels, and of the interpreter. One that is
-    there is never touched - a running generation goes on with its own, and a rollback finds it.
+    requirement files (and those that they include) and wheels, and of the interpreter. What is in
+    one that is there never changes - a running generation goes on with its own, and a rollback
+    finds it.
   - uv links files from its cache, so that virtualenvs have them in common, on the disk and in
     memory. What no virtualenv has any more leaves the cache when one was made.
   - The mark that it is whole is written last. What an interrupted run left is made anew.
