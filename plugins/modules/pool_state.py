@@ -8,7 +8,8 @@ module: pool_state
 short_description: Start, restart or gracefully reload pools, only where it is needed
 version_added: 0.1.0
 description:
-  - Each pool's units leave digests of what they were started from in C(/run/kechi-NAME).
+  - Each pool's units leave digests of what they were started from in C(/run/kechi/notes), where
+    root alone can write.
   - A pool whose super-daemon was started from other unit files, or for other sockets of isolated
     apps, is restarted (systemd keeps the listening sockets); one whose super-daemon has other code
     is upgraded in place, and keeps its generation; one whose apps, requirements or environment
@@ -170,6 +171,9 @@ JOURNAL_LINES = "40"
 POLL_SECONDS = 0.2
 START_SERVER = "/usr/local/bin/start_server"
 NOTES = Path("/etc/kechi/pools")
+# of what runs. Root's alone to write, as /run/kechi-POOL is its app's to fill with links and pipes;
+# a pool may be called "notes", and have the sockets of its apps here, too
+RUNNING = Path("/run/kechi/notes")
 BEFORE = ("check", "hooks", "rehearse")  # the steps that change nothing of what serves
 UNITS = Path("/etc/systemd/system")
 CONTROL = "/run/kechi-%s/control"
@@ -282,7 +286,7 @@ class Pools:
         """What the running units were started from; "" where they are not running."""
         found = {}
         for kind in KINDS:
-            path = Path(f"/run/kechi-{name}/{name}.{kind}")
+            path = RUNNING / f"{name}.{kind}"
             found[kind] = path.read_text() if path.is_file() else ""
         return found
 
@@ -383,6 +387,8 @@ class Pools:
         elif step == "stop":
             sockets = self.stale(name, [])
             self._systemctl(name, "disable", "--now", service, socket, *sockets)
+            for kind in KINDS:
+                (RUNNING / f"{name}.{kind}").unlink(missing_ok=True)
         else:
             self._systemctl(name, "start", socket)
             self._systemctl(name, "restart", "--no-block", service)
@@ -574,8 +580,8 @@ class Pools:
     @staticmethod
     def _made_of(name: str, kind: str) -> None:
         """Note what the running unit is made of from now on."""
-        digest_ = Path(f"/etc/kechi/pools/{name}.{kind}").read_text()
-        Path(f"/run/kechi-{name}/{name}.{kind}").write_text(digest_)
+        note = (NOTES / f"{name}.{kind}").read_text()
+        releases.write_atomically(RUNNING / f"{name}.{kind}", note, mode=0o600)
 
     def _systemctl(self, name: str, *command: str) -> None:
         self._run(name, "systemctl", *command)
