@@ -79,7 +79,7 @@ class ActionModule(ActionBase):
     def _digest(destination: str, tree: sources.Found) -> str:
         try:
             return trees.digest(tree.path, tree.inside)
-        except OSError as error:
+        except (OSError, trees.TreeError) as error:
             raise AnsibleActionFail(f"{destination}: its code can't be read: {error}") from error
 
     def _send(self, tree: sources.Found, digest: str) -> str:

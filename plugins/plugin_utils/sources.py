@@ -12,21 +12,39 @@ import json
 import os
 import shutil
 import subprocess
-import tarfile
 import tempfile
 import time
 import uuid
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import archives
+
 KINDS = ("source", "git", "archive", "wheel")
 WHEEL_FOLDER = ".wheel"  # in a release: what the virtualenv installs
 GIT_SECONDS = 600
 KEPT_SECONDS = 86400
+# nothing that a repository, or its owner's settings, could have run on the control machine
+GIT_PROTOCOLS = "file:git:http:https:ssh"
+GIT_SETTINGS = (
+    f"core.hooksPath={os.devnull}",
+    "core.fsmonitor=false",
+    "fetch.recurseSubmodules=false",
+)
+# precedes the repository's own .gitattributes: files are sent as they were committed
+GIT_ATTRIBUTES = "* -filter -ident -text -working-tree-encoding\n"
+# as a hook of another repository has them set (git rev-parse --local-env-vars)
+_GIT_OF_OTHERS = frozenset(
+    {
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR", "GIT_DIR", "GIT_GRAFT_FILE",
+        "GIT_IMPLICIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_NO_REPLACE_OBJECTS",
+        "GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "GIT_REPLACE_REF_BASE", "GIT_SHALLOW_FILE",
+        "GIT_WORK_TREE",
+    }
+)  # fmt: skip
 COMMIT = 40  # hex digits
 SHORT = 12
 # Ansible loads its plugins before it forks its workers: they all have the one of their run
@@ -83,32 +101,12 @@ def unpacked(archive: Path, folder: Path) -> Path:
     Raises SourceError; nothing is written outside the folder.
     """
     try:
-        if zipfile.is_zipfile(archive):
-            _unzip(archive, folder)
-        else:
-            unpack_tar(archive, folder)
-    except (OSError, zipfile.BadZipFile) as error:
+        archives.unpack(archive, folder)
+    except (OSError, archives.ArchiveError) as error:
         raise SourceError(f"archive {archive} can't be unpacked: {error}") from error
     top = list(folder.iterdir())
-    return top[0] if len(top) == 1 and top[0].is_dir() else folder
-
-
-def unpack_tar(packed: Path, folder: Path) -> None:
-    """Unpack a tar file; raises SourceError for what would leave the folder."""
-    try:
-        with tarfile.open(packed) as tar:
-            tar.extractall(folder, filter="data")
-    except tarfile.TarError as error:
-        raise SourceError(f"{packed.name} can't be unpacked: {error}") from error
-
-
-def _unzip(archive: Path, folder: Path) -> None:
-    with zipfile.ZipFile(archive) as packed:
-        for member in packed.infolist():
-            path = Path(packed.extract(member, folder))
-            mode = member.external_attr >> 16
-            if path.is_file() and mode & 0o100:  # zipfile itself forgets the run bit
-                path.chmod(0o755)
+    alone = len(top) == 1 and top[0].is_dir() and not top[0].is_symlink()
+    return top[0] if alone else folder
 
 
 def _commit(url: str, version: str, cache: Path) -> str:
@@ -119,7 +117,7 @@ def _commit(url: str, version: str, cache: Path) -> str:
         if told.get("run") != RUN:
             told = {"run": RUN, "commits": {}}
             refs = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
-            _git(repository, url, "fetch", "--quiet", "--prune", url, *refs)
+            _git(repository, url, "fetch", "--quiet", "--prune", "--end-of-options", url, *refs)
         commit = told["commits"].get(version) or _resolved(repository, url, version)
         told["commits"][version] = commit
         memo.write_text(json.dumps(told))
@@ -133,7 +131,7 @@ def _resolved(repository: Path, url: str, version: str) -> str:
         if done.returncode == 0:
             return done.stdout.strip()
     if len(version) == COMMIT:  # a commit that no branch has any more can still be asked for
-        _git(repository, url, "fetch", "--quiet", url, version)
+        _git(repository, url, "fetch", "--quiet", "--end-of-options", url, version)
         return version
     shown = _run(repository, "for-each-ref", "--format=%(refname:short)", "--sort=-creatordate")
     names = ", ".join(shown.stdout.split()[:10]) or "none"
@@ -156,7 +154,10 @@ def _exported(url: str, commit: str, cache: Path) -> Path:
             packed, part = Path(folder) / "tree.tar", Path(folder) / "tree"
             _git(repository, url, "archive", "--format=tar", f"--output={packed}", commit)
             part.mkdir()
-            unpack_tar(packed, part)
+            try:
+                archives.unpack(packed, part)
+            except archives.ArchiveError as error:
+                raise SourceError(f"git {url}: {commit[:SHORT]}: {error}") from error
             part.rename(tree)
         return tree
 
@@ -169,7 +170,9 @@ def _repository(url: str, cache: Path) -> Iterator[Path]:
     with (path / "kechi.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (path / "HEAD").is_file():
-            _git(path, url, "init", "--quiet", "--bare", ".")
+            _git(path, url, "init", "--quiet", "--bare", "--template=", ".")
+            (path / "info").mkdir(exist_ok=True)
+        (path / "info" / "attributes").write_text(GIT_ATTRIBUTES)
         yield path
 
 
@@ -185,12 +188,15 @@ def _git(repository: Path, url: str, *words: str) -> None:
 
 
 def _run(repository: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("GIT_DIR")},
+    environment = {name: value for name, value in os.environ.items() if name not in _GIT_OF_OTHERS}
+    environment |= {
+        "GIT_ALLOW_PROTOCOL": GIT_PROTOCOLS,
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", "ssh -oBatchMode=yes"),
     }
+    settings = (*GIT_SETTINGS, f"safe.directory={repository}")
+    options = [word for setting in settings for word in ("-c", setting)]
     return subprocess.run(
-        ["git", *words], cwd=repository, env=environment, capture_output=True, text=True,
-        check=False, timeout=GIT_SECONDS, stdin=subprocess.DEVNULL,
+        ["git", *options, *words], cwd=repository, env=environment, capture_output=True, text=True,
+        errors="replace", check=False, timeout=GIT_SECONDS, stdin=subprocess.DEVNULL,
     )  # fmt: skip

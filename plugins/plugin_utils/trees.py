@@ -1,57 +1,116 @@
-"""Directory trees as content: which files count, their digest, and an archive that repeats."""
+"""Directory trees as content: which files count, their digest, and an archive that repeats.
+
+No link is followed out of a tree: its content may be a stranger's, and what is sent is readable on
+the target.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
 import tarfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 IGNORED = frozenset({".git", ".venv", "__pycache__", "node_modules", ".mypy_cache", ".ruff_cache"})
 IGNORED_SUFFIXES = frozenset({".pyc", ".sqlite3", ".sqlite3-wal", ".sqlite3-shm"})
+MOST_FILES = 50_000  # links to directories can multiply what a tree holds
+_NAMES = "surrogateescape"  # of names that are no UTF-8
 
 
-def files(source: Path) -> Iterator[Path]:
-    """The files of a tree in a fixed order, without what a checkout or a run leaves behind."""
-    for path in sorted(source.iterdir()):
-        if path.name in IGNORED or path.suffix in IGNORED_SUFFIXES:
+class TreeError(Exception):
+    """A tree holds what can't be sent; the message names it."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a tree: its name there, and the regular file that has its content."""
+
+    name: str
+    path: Path
+
+    @property
+    def mode(self) -> int:
+        """0755 where its owner may run it, else 0644."""
+        return 0o755 if self.path.stat().st_mode & stat.S_IXUSR else 0o644
+
+
+def files(source: Path) -> Iterator[File]:
+    """The files of a tree in a fixed order, without what a checkout or a run leaves behind.
+
+    A link counts as what it points at.
+
+    Raises:
+        TreeError: a link out of the tree, to what is left out, to nothing or to a directory that
+            it is in; what is neither a file nor a directory; more than MOST_FILES.
+        OSError: a directory that can't be read.
+    """
+    top = source.resolve(strict=True)
+    for count, file in enumerate(_files(top, top, Path(), (top,)), start=1):
+        if count > MOST_FILES:
+            raise TreeError(f"{top} has more than {MOST_FILES} files")
+        yield file
+
+
+def _files(top: Path, folder: Path, inside: Path, above: tuple[Path, ...]) -> Iterator[File]:
+    for entry in sorted(folder.iterdir()):
+        if _is_left_out(entry.name):
             continue
-        if path.is_dir() and not path.is_symlink():
-            yield from files(path)
+        name = inside / entry.name
+        path = _target(top, entry, name) if entry.is_symlink() else entry
+        kind = path.lstat().st_mode
+        if stat.S_ISDIR(kind):
+            if path in above:
+                raise TreeError(f"{name} is a link to {path}, a directory that it is in")
+            yield from _files(top, path, name, (*above, path))
+        elif stat.S_ISREG(kind):
+            yield File(name.as_posix(), path)
         else:
-            yield path
+            raise TreeError(f"{name} is neither a file nor a directory: take it out of {top}")
 
 
-def _mode(path: Path) -> int:
-    return 0o755 if path.stat().st_mode & 0o100 else 0o644
+def _is_left_out(name: str) -> bool:
+    return name in IGNORED or Path(name).suffix in IGNORED_SUFFIXES
+
+
+def _target(top: Path, link: Path, name: Path) -> Path:
+    """The file or directory of the tree that a link ends at; raises TreeError."""
+    shown = f"{name} is a link to {os.readlink(link)}"  # noqa: PTH115 - as it is written
+    try:
+        path = link.resolve(strict=True)
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop, before Python 3.13
+        raise TreeError(f"{shown}, which is not there") from error
+    if not path.is_relative_to(top):
+        raise TreeError(f"{shown}, outside of {top}: only files of the tree are sent; copy it in")
+    if any(map(_is_left_out, path.relative_to(top).parts)):
+        raise TreeError(f"{shown}, which is not sent: copy it to another name")
+    return path
 
 
 def digest(source: Path, inside: str = "") -> str:
     """Twelve hex digits for the names, run bits and contents of a tree.
 
     Raises:
+        TreeError: as `files` does.
         OSError: a file that can't be read.
     """
     sum_ = hashlib.sha256(inside.encode())
-    for path in files(source):
-        name = path.relative_to(source).as_posix()
-        content = path.read_bytes()
-        sum_.update(f"{name}\0{_mode(path):o}\0{len(content)}\0".encode())
+    for file in files(source):
+        content = file.path.read_bytes()
+        sum_.update(f"{file.name}\0{file.mode:o}\0{len(content)}\0".encode(errors=_NAMES))
         sum_.update(content)
     return sum_.hexdigest()[:12]
 
 
 def archive(source: Path, target: Path, inside: str = "") -> None:
-    """Pack a tree: symlinks as what they point at, root as owner, no times."""
-
-    def cleaned(member: tarfile.TarInfo) -> tarfile.TarInfo:
-        member.uid = member.gid = 0
-        member.uname = member.gname = "root"
-        member.mtime = 0
-        member.mode = 0o755 if member.mode & 0o100 else 0o644
-        return member
-
-    with tarfile.open(target, "w:gz", compresslevel=1, dereference=True) as tar:
-        for path in files(source):
-            name = Path(inside) / path.relative_to(source)
-            tar.add(path, arcname=name.as_posix(), filter=cleaned)
+    """Pack a tree: regular files alone, root as owner, no times. Raises as `digest` does."""
+    with tarfile.open(target, "w:gz", compresslevel=1) as tar:
+        for file in files(source):
+            member = tarfile.TarInfo((Path(inside) / file.name).as_posix())
+            member.uname = member.gname = "root"
+            member.mode = file.mode
+            with file.path.open("rb") as content:
+                member.size = os.fstat(content.fileno()).st_size
+                tar.addfile(member, content)
