@@ -11,7 +11,10 @@ import http.client
 import json
 import socket
 import ssl
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +65,13 @@ def check(wanted: Check, seconds: float, front: Mapping[str, Any] | None) -> Non
 
     Args:
         wanted: `host`, `path`, `statuses` (none: any below 500), `socket`.
-        seconds: how long the answer may take.
+        seconds: how long connection and answer may take, all in all: an app may send a byte at a
+            time.
         front: what `front_end` found; None goes to the socket.
     """
     if front is not None:
         try:
-            status, body = _ask(_through(front, wanted, seconds), wanted)
+            status, body = _ask(_through(front, wanted, seconds), wanted, seconds)
         except ConnectionRefusedError:
             front = None  # it does not run: that is no fault of the app
         except (OSError, http.client.HTTPException) as error:
@@ -77,7 +81,7 @@ def check(wanted: Check, seconds: float, front: Mapping[str, Any] | None) -> Non
             if status != UNKNOWN_HOST:
                 return _judge(wanted, front, status, body)
     try:
-        status, body = _ask(_Unix(wanted["socket"], timeout=seconds), wanted)
+        status, body = _ask(_Unix(wanted["socket"], timeout=seconds), wanted, seconds)
     except (OSError, http.client.HTTPException) as error:
         raise Unhealthy(f"{_asked(wanted, None)} fails: {_words(error)}") from error
     return _judge(wanted, None, status, body)
@@ -89,14 +93,47 @@ def _through(front: Mapping[str, Any], wanted: Check, seconds: float) -> Any:
     return http.client.HTTPConnection(LOOPBACK, front["port"], timeout=seconds)
 
 
-def _ask(connection: http.client.HTTPConnection, wanted: Check) -> tuple[int, str]:
+def _ask(connection: http.client.HTTPConnection, wanted: Check, seconds: float) -> tuple[int, str]:
     headers = {"Host": wanted["host"], "Connection": "close", "User-Agent": "kechi-health"}
+    deadline = time.monotonic() + seconds
     try:
-        connection.request("GET", wanted["path"], headers=headers)
-        answer = connection.getresponse()
-        return answer.status, answer.read(4 * BODY).decode("utf-8", "replace")
+        connection.connect()
+        with _ended_at(connection.sock, deadline, seconds):
+            connection.request("GET", wanted["path"], headers=headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read(4 * BODY).decode("utf-8", "replace")
     finally:
         connection.close()
+
+
+@contextmanager
+def _ended_at(connected: socket.socket, deadline: float, seconds: float) -> Iterator[None]:
+    """Shut a connection down at a time, whatever still comes; raises TimeoutError then.
+
+    A socket's own timeout starts anew with each byte.
+    """
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        with suppress(OSError):
+            # not SSLSocket's: that forgets its state, which the other thread reads
+            socket.socket.shutdown(connected, socket.SHUT_RDWR)
+
+    timer = threading.Timer(max(deadline - time.monotonic(), 0), end)
+    timer.start()
+    try:
+        yield
+    except TimeoutError:  # the socket's own, of as many seconds
+        late.set()
+    except (OSError, http.client.HTTPException):
+        if not late.is_set():
+            raise
+    finally:
+        timer.cancel()
+        timer.join()
+    if late.is_set():
+        raise TimeoutError(f"no whole answer within {seconds:g} s")
 
 
 def _judge(wanted: Check, front: Mapping[str, Any] | None, status: int, body: str) -> None:

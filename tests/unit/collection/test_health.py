@@ -72,21 +72,27 @@ def test_an_app_is_asked_through_the_front_end_by_its_host(tmp_path, serve):
     assert server.seen == [("blog.example", "/up")]
 
 
-def test_a_front_end_with_a_certificate_of_its_own_making_is_asked_by_the_apps_name(
-    tmp_path, serve
-):
+@pytest.fixture
+def certificate(tmp_path):
+    """A server's TLS, with a certificate for another name."""
     files = ["-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "certificate")]
     subprocess.run(
         ["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt",
          "ec_paramgen_curve:prime256v1", "-subj", "/CN=other.example", *files],
         check=True, capture_output=True,
     )  # fmt: skip
-    names = []
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
-    context.sni_callback = lambda _socket, name, _context: names.append(name)
+    return context
+
+
+def test_a_front_end_with_a_certificate_of_its_own_making_is_asked_by_the_apps_name(
+    tmp_path, serve, certificate
+):
+    names = []
+    certificate.sni_callback = lambda _socket, name, _context: names.append(name)
     server = tcp(serve)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.socket = certificate.wrap_socket(server.socket, server_side=True)
     health.check(wanted(tmp_path), 5, {**front(server), "scheme": "https"})
     assert server.seen == [("blog.example", "/up")]
     assert names == ["blog.example"]
@@ -125,9 +131,48 @@ def test_a_right_status_passes(tmp_path, serve, status, statuses):
 def test_an_app_that_does_not_answer_in_time_is_unwell(tmp_path):
     with (
         socketserver.UnixStreamServer(str(tmp_path / "pool.sock"), Handler),
-        pytest.raises(health.Unhealthy, match=r"at .*pool.sock fails: timed out"),
+        pytest.raises(health.Unhealthy, match=r"at .*pool\.sock fails: no whole answer within"),
     ):
         health.check(wanted(tmp_path), 0.05, None)
+
+
+class Dribbler(socketserver.BaseRequestHandler):
+    """Sends what never ends, a byte at a time, for as long as it is listened to."""
+
+    server: Any
+
+    def handle(self):
+        self.request.recv(4096)
+        self.request.sendall(self.server.begin)
+        pace = threading.Event()  # never set: bytes have to be apart for a timeout to begin anew
+        try:
+            while not pace.wait(0.01):
+                self.request.sendall(b"x")
+        except OSError:
+            self.server.ended.set()
+
+
+@pytest.mark.parametrize("begin", [b"HTTP/1.1 200 OK\r\nX-", b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/"])
+@pytest.mark.parametrize("way", ["socket", "http", "https"])
+def test_an_answer_that_comes_a_byte_at_a_time_is_ended_when_its_time_is_over(
+    tmp_path, certificate, begin, way
+):
+    made: Any = (
+        Unix(str(tmp_path / "pool.sock"), Dribbler)
+        if way == "socket"
+        else socketserver.TCPServer(("127.0.0.1", 0), Dribbler)
+    )
+    made.begin, made.ended = begin, threading.Event()
+    if way == "https":
+        made.socket = certificate.wrap_socket(made.socket, server_side=True)
+    with made:
+        thread = threading.Thread(target=made.handle_request)
+        thread.start()
+        through = None if way == "socket" else {**front(made), "scheme": way}
+        with pytest.raises(health.Unhealthy, match=r"fails: no whole answer within 0\.3 s"):
+            health.check(wanted(tmp_path), 0.3, through)
+        thread.join()
+        assert made.ended.is_set()
 
 
 @pytest.mark.parametrize(
