@@ -33,11 +33,12 @@ _INKS = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytic
 _FASTEST_SECONDS = 0.001
 _KB_PER_MB = 1024
 _NAMED_EVENTS = 8  # more of them would be written over each other
+_NAME_CHARACTERS = 24  # longer ones would leave the picture
+_KIND_CHARACTERS = 12  # the same in the legend
 _SETTINGS: Any = {
     **dict.fromkeys(_INKS, GRAY),
     "font.size": 9,
     "svg.fonttype": "none",
-    "svg.hashsalt": "kechi",
     "text.parse_math": False,  # names and labels are text, whatever is in them
 }
 
@@ -45,7 +46,9 @@ _SETTINGS: Any = {
 def draw(run: Run, inches: float = WIDE_INCHES) -> str:
     """Draw a run as SVG; the same run is the same text."""
     pools = list(run.generations)
-    with mpl.rc_context(_SETTINGS):
+    # two pictures of one page must not have ids in common: the hidden one's patterns draw nothing
+    salted = {"svg.hashsalt": "kechi" if inches == WIDE_INCHES else f"kechi {inches:g}"}
+    with mpl.rc_context({**_SETTINGS, **salted}):
         heights = [_REQUESTS_INCHES, *[_POOL_INCHES] * len(pools)]
         figure = Figure(figsize=(inches, sum(heights) + 0.3), layout="constrained")
         grid = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)
@@ -61,7 +64,7 @@ def draw(run: Run, inches: float = WIDE_INCHES) -> str:
         panels[-1].set_xlabel("seconds since the load began", color=GRAY)
         panels[0].set_xlim(0, max(run.ended - run.began, 1.0))
         handles, labels = panels[0].get_legend_handles_labels()
-        columns = 8 if inches > NARROW_INCHES else 3
+        columns = 8 if inches > NARROW_INCHES else 2
         legend = figure.legend(
             handles, labels, frameon=False, loc="outside upper center", ncols=columns
         )
@@ -87,7 +90,7 @@ def _draw_requests(axes: Axes, run: Run) -> None:
             linewidths=0,
             alpha=0.6,
             rasterized=True,  # they are thousands
-            label=kind,
+            label=_short(kind, _KIND_CHARACTERS),
         )
     for number, event in enumerate(run.events):
         at = event.at - run.began
@@ -97,7 +100,7 @@ def _draw_requests(axes: Axes, run: Run) -> None:
             axes.text(
                 at,
                 1.0,
-                f" {event.label}",
+                f" {_short(event.label)}",
                 transform=axes.get_xaxis_transform(),
                 rotation=90,
                 va="top",
@@ -172,7 +175,13 @@ def _draw_memory(axes: Axes, run: Run, pool: str) -> None:
     axes.plot(*zip(*totals, strict=True), color=GRAY, linewidth=1, linestyle=":")
     axes.set_ylim(bottom=0)
     axes.locator_params(axis="y", nbins=4)
-    axes.set_title(f"{pool}: memory of each generation, MB", color=GRAY, fontsize=9, loc="left")
+    axes.set_title(
+        f"{_short(pool)}: memory of each generation, MB", color=GRAY, fontsize=9, loc="left"
+    )
+
+
+def _short(name: str, characters: int = _NAME_CHARACTERS) -> str:
+    return name if len(name) <= characters else f"{name[: characters - 1]}…"
 
 
 def _duration(seconds: float, _position: int = 0) -> str:

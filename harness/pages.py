@@ -14,6 +14,8 @@ from .results import Run, Suite, Summary, lives
 
 SHOWN_FAILURES = 200
 SHOWN_SLOWEST = 10
+SHOWN_PROBLEMS = 10  # of a scenario, in the index
+BRIEF_CHARACTERS = 240
 
 
 def duration(seconds: float) -> str:
@@ -30,6 +32,17 @@ def when(at: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
 
 
+def counted(number: int, what: str) -> str:
+    """Write how many there are: "1 run", "2 runs"."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def brief(text: str, characters: int = BRIEF_CHARACTERS) -> str:
+    """Cut a text that may be a whole traceback, in one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= characters else f"{line[: characters - 1]}…"
+
+
 def _megabytes(kilobytes: float) -> str:
     return f"{kilobytes / 1024:.1f}"
 
@@ -42,7 +55,13 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"duration": duration, "when": when, "megabytes": _megabytes}
+    environment.filters |= {
+        "brief": brief,
+        "counted": counted,
+        "duration": duration,
+        "megabytes": _megabytes,
+        "when": when,
+    }
     return environment
 
 
@@ -66,4 +85,14 @@ def report(run: Run) -> str:
 def index(runs: Sequence[Summary], suites: Sequence[Suite] = ()) -> str:
     """Write the page that leads to those of all runs."""
     ordered = sorted(runs, key=lambda run: (run.passed, run.name))
-    return _environment().get_template("index.html.j2").render(runs=ordered, suites=suites)
+    tested = sorted(suites, key=lambda suite: (suite.passed, suite.scenario))
+    return (
+        _environment()
+        .get_template("index.html.j2")
+        .render(
+            runs=ordered,
+            suites=tested,
+            proven=bool(ordered or tested) and all(one.passed for one in [*ordered, *tested]),
+            shown_problems=SHOWN_PROBLEMS,
+        )
+    )

@@ -294,7 +294,7 @@ class Summary:
     problems: tuple[str, ...]
     requests: int
     failures: int
-    slowest: float
+    slowest: float | None  # None where no quick client has asked
     restarts: int
 
     @property
@@ -311,11 +311,21 @@ class Suite:
     ended: float
     outcomes: dict[str, str]
     seconds: float
+    trouble: str = ""  # why it has not come to its tests, or to all of them
+
+    @property
+    def problems(self) -> list[str]:
+        """Why this scenario is no success; empty for one that is."""
+        found = [self.trouble] if self.trouble else []
+        found += self.failed
+        if not found and not self.count("passed"):
+            found.append("not one test passed, so nothing is proven")
+        return found
 
     @property
     def passed(self) -> bool:
         """Whether something was tested, and none of it failed."""
-        return bool(self.count("passed")) and not self.failed
+        return not self.problems
 
     @property
     def failed(self) -> list[str]:
@@ -339,7 +349,7 @@ def summary(run: Run) -> Summary:
         problems=run.problems,
         requests=len(run.requests),
         failures=len(run.failures),
-        slowest=slowest[0].seconds if slowest else 0.0,
+        slowest=slowest[0].seconds if slowest else None,
         restarts=len(run.events),
     )
 

@@ -61,3 +61,54 @@ def failed(error: str = "ConnectionResetError: reset by peer") -> Run:
     """The same, with one request that failed."""
     one = Request(CLIENTS[0], BEGAN + 10.2, 3.0, error)
     return replace(run(), requests=(*run().requests, one))
+
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>&\"'$\\frac{$_x"
+LONG = "a-very-long-name-without-any-space-" * 8
+
+
+def hostile() -> Run:
+    """A run in which all text that may come from an app or a machine would be HTML, or math."""
+    client = Client(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
+    return replace(
+        run(),
+        title=HOSTILE,
+        name=HOSTILE,
+        machine={HOSTILE: HOSTILE},
+        failure=HOSTILE,
+        clients=(client,),
+        pools=(HOSTILE,),
+        requests=(Request(client, BEGAN, 1.0, HOSTILE, HOSTILE),),
+        events=(Event(BEGAN + 1, HOSTILE),),
+        samples=tuple(Sample(one.at, HOSTILE, one.generations) for one in run().samples),
+    )
+
+
+def long() -> Run:
+    """A failed run in which all names and reasons are far too long."""
+    client = Client(f"/run/{LONG}.sock", "new", f"{LONG}.example", f"/{LONG}")
+    return replace(
+        run(),
+        title=LONG,
+        name=LONG,
+        machine={LONG: LONG},
+        failure=f"{LONG}\n{LONG}",
+        clients=(*CLIENTS, client),
+        pools=(LONG,),
+        requests=(*run().requests, Request(client, BEGAN + 3.0, 2.0, LONG, LONG)),
+        events=(Event(BEGAN + 10, LONG),),
+        samples=tuple(Sample(one.at, LONG, one.generations) for one in run().samples),
+    )
+
+
+def with_a_hole() -> Run:
+    """A run in which a client begins late."""
+    late = tuple(
+        one for one in run().requests if one.client.kind != "new" or one.started > BEGAN + 9
+    )
+    return replace(run(), requests=late)
+
+
+def empty() -> Run:
+    """A run in which nothing was asked, done or seen."""
+    return replace(run(), requests=(), samples=(), events=())
