@@ -218,7 +218,7 @@ class Client:
                 reopened = True
                 self._close()
                 generation = self._request()
-        except (OSError, http.client.HTTPException) as failure:
+        except Exception as failure:  # noqa: BLE001 - whatever it is, it was not answered
             error = f"{type(failure).__name__}: {failure}"
             self._close()
         seconds = time.monotonic() - started

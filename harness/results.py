@@ -171,6 +171,10 @@ class Run:
             for pool in self.pools
             if pool not in self.generations
         ]
+        found += [
+            f"nobody was asking at {event.label}, so it proves nothing"
+            for event in (self.unseen if self.requests else ())
+        ]
         if self.failures:
             found.append(f"{len(self.failures)} of {len(self.requests)} requests failed")
         return tuple(found)
@@ -179,6 +183,20 @@ class Run:
     def passed(self) -> bool:
         """Whether all that it is for has been shown."""
         return not self.problems
+
+    @cached_property
+    def unseen(self) -> tuple[Event, ...]:
+        """The events around which no client had a request under way."""
+        rare = all(client.kind == "rare" for client in self.clients)
+        near = (RARE_SILENT_SECONDS if rare else SILENT_SECONDS) + self.pause_seconds
+        return tuple(
+            event
+            for event in self.events
+            if not any(
+                one.started <= max(event.at, event.until) + near and one.ended >= event.at - near
+                for one in self.requests
+            )
+        )
 
     @cached_property
     def kinds(self) -> tuple[Kind, ...]:
@@ -369,12 +387,18 @@ def lines(run: Run) -> Iterator[str]:
 
 
 def read(written: Iterable[str]) -> Run:
-    """Read a run's file."""
-    found: dict[str, list[Any]] = {"run": [], "request": [], "event": [], "sample": []}
+    """Read a run's file. Raises ValueError where it is not whole."""
+    keys = ("run", "summary", "request", "event", "sample")
+    found: dict[str, list[Any]] = {key: [] for key in keys}
     for line in written:
         for key, value in json.loads(line).items():
-            found.setdefault(key, []).append(value)
-    (head,) = found["run"]
+            found[key].append(value)
+    (head,), (counted,) = found["run"], found["summary"]
+    if len(found["request"]) != counted["requests"]:
+        raise ValueError(
+            f"the file of {head['name']} has {len(found['request'])} requests,"
+            f" and is to have {counted['requests']}: it is not whole"
+        )
     clients = tuple(Client(**client) for client in head.pop("clients"))
     return Run(
         **{**head, "pools": tuple(head["pools"])},

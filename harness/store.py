@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
+import shutil
+import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from . import pages
@@ -32,13 +34,32 @@ def write_suite(reports: Path, suite: Suite) -> None:
     write_index(reports)
 
 
+def forget(reports: Path, scenario: str) -> None:
+    """Remove what an earlier run of a scenario has left: it says nothing of the one that begins."""
+    (reports / f"{scenario}{SUITE}").unlink(missing_ok=True)
+    for results in reports.glob(f"{scenario}.*/{RESULTS}"):
+        shutil.rmtree(results.parent)
+
+
+def write_trouble(reports: Path, scenario: str, trouble: str, began: float) -> None:
+    """Note that a scenario has failed, and why, where its tests don't say it themselves."""
+    file = reports / f"{scenario}{SUITE}"
+    ended = time.time()
+    suite = Suite(scenario, ended, {}, ended - began)
+    if file.exists():
+        suite = _read_suite(file)
+    if not suite.failed and not suite.trouble:
+        write_suite(reports, replace(suite, trouble=trouble))
+
+
+def _read_suite(file: Path) -> Suite:
+    return Suite(**json.loads(file.read_text(encoding="utf-8")))
+
+
 def write_index(reports: Path) -> None:
     """Write the index over what is there."""
     runs = [read_summary(file) for file in reports.glob(f"*/{RESULTS}")]
-    suites = [
-        Suite(**json.loads(file.read_text(encoding="utf-8")))
-        for file in sorted(reports.glob(f"*{SUITE}"))
-    ]
+    suites = [_read_suite(file) for file in sorted(reports.glob(f"*{SUITE}"))]
     _replace(reports / PAGE, pages.index(runs, suites))
 
 

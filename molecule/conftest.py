@@ -47,13 +47,18 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[BEGAN] = time.time()
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Note how the scenario's tests have ended, for the index of reports."""
+    if session.config.option.collectonly:
+        return
     outcomes = session.config.stash[OUTCOMES]
-    if outcomes:
-        began, ended = session.config.stash[BEGAN], time.time()
-        scenario = os.environ["MOLECULE_SCENARIO_NAME"]
-        store.write_suite(REPORTS, Suite(scenario, ended, outcomes, ended - began))
+    began, ended = session.config.stash[BEGAN], time.time()
+    scenario = os.environ["MOLECULE_SCENARIO_NAME"]
+    over = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+    trouble = (
+        "" if over else f"pytest ended before its tests did: {pytest.ExitCode(exitstatus).name}"
+    )
+    store.write_suite(REPORTS, Suite(scenario, ended, outcomes, ended - began, trouble))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -66,7 +71,8 @@ def pytest_runtest_makereport(
     if report.when == "call" or report.outcome != "passed":
         outcomes[item.name] = report.outcome
     if report.failed and call.excinfo is not None:
-        item.stash[FAILURE] = str(call.excinfo.value)[:FAILURE_CHARACTERS]
+        said = str(call.excinfo.value) or call.excinfo.typename  # never nothing: it has failed
+        item.stash[FAILURE] = said[:FAILURE_CHARACTERS]
     host = getattr(item, "funcargs", {}).get("host")
     if report.failed and host is not None:
         for command in STORY:

@@ -147,3 +147,4 @@ def _sampled(vps: Vps, pools: Sequence[str], samples: list[Sample]) -> Iterator[
                 raise
             printed.seek(0)
             samples += [read_sample(json.loads(line)) for line in printed]
+        assert process.returncode == 0, f"the sampler ended with {process.returncode}"

@@ -243,8 +243,11 @@ def faults(
     run: Run, pools: Sequence[Pool], told: Mapping[str, Any], values: Values
 ) -> Iterator[str]:
     """Say what was promised and is not so, beyond the requests themselves."""
+    wanted = int(values["prove_restarts"]) * len(pools)
     if told["error"]:
         yield str(told["error"])
+    elif len(run.events) < wanted:
+        yield f"{len(run.events)} restarts were made, and {wanted} were asked for"
     for pool in pools:
         name = str(pool["name"])
         killed = int(told["oom_kills"].get(name) or 0)

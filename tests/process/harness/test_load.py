@@ -85,6 +85,19 @@ def test_a_request_that_hangs_when_the_load_is_stopped_is_a_failure(answer: Answ
     assert outcome.seconds >= TIMEOUT_SECONDS
 
 
+def test_whatever_stops_a_client_is_a_failure_with_its_reason() -> None:
+    (outcome,) = loaded(redirect, replace(NEW, path="/\N{SNOWMAN}"), 0.05, 30.0).failures
+    assert outcome.error.startswith("UnicodeEncodeError")
+    assert outcome.seconds < 30.0
+
+
+def test_a_load_that_reaches_nobody_fails(tmp_path: Path) -> None:
+    with load(str(tmp_path / "nobody.sock"), [NEW]) as report:
+        pass
+    assert [outcome.error[:17] for outcome in report.outcomes] == ["FileNotFoundError"]
+    assert report.failures == report.outcomes
+
+
 def test_an_upload_that_arrives_whole_is_a_success() -> None:
     report = loaded(count, UPLOAD, 0.1, 30.0)
     assert report.failures == []

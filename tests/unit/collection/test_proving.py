@@ -43,6 +43,7 @@ VALUES = {
     "frontend_requests_per_second": 0,
 }
 TOLD = {"error": "", "oom_kills": {"main": 0}}
+RESTARTS = {"prove_restarts": len(runs.run().events)}
 
 
 def plan(pool="", app="", pools=POOLS, found=FOUND, **values):
@@ -259,6 +260,12 @@ def sharing(percent: float | None, phase: str = "serving") -> Run:
         (sharing(None), {"command": ["node"]}, TOLD, []),
         (sharing(80.0), {}, {**TOLD, "error": "only 3 of 5"}, ["only 3 of 5"]),
         (
+            replace(sharing(80.0), events=()),
+            {},
+            TOLD,
+            ["0 restarts were made, and 2 were asked for"],
+        ),
+        (
             sharing(80.0),
             {},
             {**TOLD, "oom_kills": {"main": 2}},
@@ -267,13 +274,13 @@ def sharing(percent: float | None, phase: str = "serving") -> Run:
     ],
 )
 def test_what_was_promised_and_is_not_so_is_told(run, pool, told, words):
-    found = list(proving.faults(run, [{"name": "main", **pool}], told, VALUES))
+    found = list(proving.faults(run, [{"name": "main", **pool}], told, {**VALUES, **RESTARTS}))
     assert len(found) == len(words), found
     assert all(part in sentence for sentence, part in zip(found, words, strict=True)), found
 
 
 def test_a_floor_of_zero_asks_for_no_sharing():
-    values = {**VALUES, "prove_shared_floor_percent": 0}
+    values = {**VALUES, **RESTARTS, "prove_shared_floor_percent": 0}
     for percent in (None, 0.0):
         assert not list(proving.faults(sharing(percent), [{"name": "main"}], TOLD, values))
 

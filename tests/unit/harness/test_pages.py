@@ -99,6 +99,45 @@ def test_a_scenario_that_failed_fails_the_index() -> None:
     assert "test_b" not in page
 
 
+def test_a_scenario_that_was_not_tested_fails_the_index() -> None:
+    for suite, words in (
+        (Suite("tls", 0.0, {"test_a": "skipped"}, 1.0), "not one test passed"),
+        (Suite("tls", 0.0, {"test_a": "passed"}, 1.0, "converge failed"), "converge failed"),
+    ):
+        page = pages.index([summary(runs.run())], [suite])
+        assert "Failed: 0 of 1 run under load, 1 of 1 scenario" in page
+        assert words in page
+
+
+def test_what_an_earlier_run_of_a_scenario_left_is_forgotten(tmp_path: Path) -> None:
+    for name in ("tls.machine.test_a", "tls_more.machine.test_a"):
+        store.write(tmp_path, replace(runs.run(), name=name))
+    for scenario in ("tls", "tls_more"):
+        store.write_suite(tmp_path, Suite(scenario, 0.0, {"test_a": "passed"}, 1.0))
+    store.forget(tmp_path, "tls")
+    left = {file.name for file in tmp_path.iterdir()}
+    assert left == {"tls_more.machine.test_a", "tls_more.suite.json", store.PAGE}
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "told"),
+    [
+        (None, "converge failed"),
+        ({"test_a": "passed"}, "converge failed"),
+        ({"test_a": "failed"}, "test_a"),
+    ],
+)
+def test_a_scenario_that_failed_outside_its_tests_is_told_so(
+    tmp_path: Path, outcomes: dict[str, str] | None, told: str
+) -> None:
+    if outcomes is not None:
+        store.write_suite(tmp_path, Suite("tls", 0.0, outcomes, 1.0))
+    store.write_trouble(tmp_path, "tls", "converge failed", 0.0)
+    page = (tmp_path / store.PAGE).read_text(encoding="utf-8")
+    assert "Failed: 0 of 0 runs under load, 1 of 1 scenario" in page
+    assert f'<span class="bad">{told}</span>' in page
+
+
 def test_an_empty_index_is_no_success() -> None:
     assert "Nothing yet" in pages.index([])
 

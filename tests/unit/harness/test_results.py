@@ -104,6 +104,38 @@ def test_a_client_that_begins_late_or_ends_early_has_holes() -> None:
     assert [one.seconds for one in run.silences] == [4.0, 4.5]
 
 
+@pytest.mark.parametrize(
+    ("event", "proven"),
+    [
+        (Event(4.0, "reload"), True),  # not 2 seconds after the last request before it
+        (Event(6.0, "reload"), False),
+        (Event(6.0, "kill -9", 9.0), True),  # asked in the block that killed
+        (Event(12.0, "reload"), True),  # as the hung one was under way
+    ],
+)
+def test_what_was_done_while_nobody_asked_is_not_proven(event: Event, proven: bool) -> None:
+    client = Client("nginx", "new", "a.example")
+    asked = [Request(client, at, 0.1) for at in (0.0, 1.0, 2.0, 9.0)]
+    asked.append(Request(client, 9.5, 10.0))
+    run = replace(
+        runs.run(), began=0.0, ended=20.0, clients=(client,), requests=tuple(asked), events=(event,)
+    )
+    problem = f"nobody was asking at {event.label}, so it proves nothing"
+    assert run.problems == (() if proven else (problem,))
+    assert replace(run, pause_seconds=3.0).passed, "it pauses for as long on purpose"
+
+
+def test_a_run_without_quick_clients_has_no_slowest_request() -> None:
+    assert results.summary(runs.run()).slowest == runs.run().slowest(1)[0].seconds
+    assert results.summary(runs.empty()).slowest is None
+
+
+def test_a_file_that_was_cut_is_not_taken_for_a_run() -> None:
+    written = [line for line in results.lines(runs.failed()) if "ConnectionResetError" not in line]
+    with pytest.raises(ValueError, match="583 requests, and is to have 584: it is not whole"):
+        results.read(written)
+
+
 def test_what_is_slow_on_purpose_is_not_among_the_slowest() -> None:
     kinds = {one.client.kind for one in runs.run().slowest(1000)}
     assert kinds == {"new", "keep-alive"}
@@ -151,4 +183,7 @@ def test_a_runs_file_keeps_all_of_it() -> None:
 def test_a_scenario_passes_where_something_did_and_nothing_failed(
     outcomes: dict[str, str], passed: bool
 ) -> None:
-    assert results.Suite("tls", 0.0, outcomes, 1.0).passed is passed
+    suite = results.Suite("tls", 0.0, outcomes, 1.0)
+    assert suite.passed is passed
+    assert bool(suite.problems) is not passed
+    assert not replace(suite, trouble="it has not come to its end").passed
