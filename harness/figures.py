@@ -47,7 +47,7 @@ def draw(run: Run, inches: float = WIDE_INCHES) -> str:
     """Draw a run as SVG; the same run is the same text."""
     pools = list(run.generations)
     # two pictures of one page must not have ids in common: the hidden one's patterns draw nothing
-    salted = {"svg.hashsalt": "kechi" if inches == WIDE_INCHES else f"kechi {inches:g}"}
+    salted: Any = {"svg.hashsalt": "kechi" if inches == WIDE_INCHES else f"kechi {inches:g}"}
     with mpl.rc_context({**_SETTINGS, **salted}):
         heights = [_REQUESTS_INCHES, *[_POOL_INCHES] * len(pools)]
         figure = Figure(figsize=(inches, sum(heights) + 0.3), layout="constrained")

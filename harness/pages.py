@@ -92,7 +92,7 @@ def index(runs: Sequence[Summary], suites: Sequence[Suite] = ()) -> str:
         .render(
             runs=ordered,
             suites=tested,
-            proven=bool(ordered or tested) and all(one.passed for one in [*ordered, *tested]),
+            proven=all(one.passed for one in ordered) and all(one.passed for one in tested),
             shown_problems=SHOWN_PROBLEMS,
         )
     )

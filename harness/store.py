@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -58,8 +60,13 @@ def _read_suite(file: Path) -> Suite:
 
 def write_index(reports: Path) -> None:
     """Write the index over what is there."""
-    runs = [read_summary(file) for file in reports.glob(f"*/{RESULTS}")]
-    suites = [_read_suite(file) for file in sorted(reports.glob(f"*{SUITE}"))]
+    runs, suites = [], []
+    for file in reports.glob(f"*/{RESULTS}"):
+        with suppress(FileNotFoundError):  # another scenario begins, and forgets its own
+            runs.append(read_summary(file))
+    for file in reports.glob(f"*{SUITE}"):
+        with suppress(FileNotFoundError):
+            suites.append(_read_suite(file))
     _replace(reports / PAGE, pages.index(runs, suites))
 
 
@@ -71,6 +78,6 @@ def load(file: Path) -> Run:
 
 def _replace(file: Path, text: str) -> None:
     """Write a file at once: scenarios may run at the same time."""
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    draft = file.with_name(f".{file.name}.{os.getpid()}.{threading.get_ident()}")
     draft.write_text(text, encoding="utf-8")
     draft.replace(file)

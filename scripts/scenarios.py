@@ -21,9 +21,11 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import store
 from vms import qemu
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+REPORTS = REPOSITORY / "reports"
 COMMAND = ("molecule", "test", "--no-command-borders", "--scenario-name")
 # begun in this order, so that none of them is left alone at the end; then the others
 LONGEST = ("deploy", "deploy_bad_release", "inventory_changes", "tls", "host", "backup_restore")
@@ -164,14 +166,31 @@ def reasons(one: Done) -> str:
     return "\n".join([f"{one.name}:", *(f"  {line[:REASON_CHARACTERS]}" for line in chosen)])
 
 
+def report(name: str, command: Sequence[str], log: Path, reports: Path) -> Done:
+    """Run one so that its reports are of this run alone, and say so where it has failed."""
+    began = time.time()
+    store.forget(reports, name)
+    done = run(name, command, log)
+    if done.code:
+        first = reasons(done).splitlines()[1:2] or [f"molecule has ended with {done.code}"]
+        store.write_trouble(reports, name, first[0].strip(), began)
+    return done
+
+
 def run_all(
-    names: Sequence[str], workers: int, logs: Path, command: Sequence[str] = COMMAND
+    names: Sequence[str],
+    workers: int,
+    logs: Path,
+    command: Sequence[str] = COMMAND,
+    reports: Path = REPORTS,
 ) -> list[Done]:
     """Run them, `workers` at once, and say of each when it has ended; the others go on."""
     logs.mkdir(parents=True, exist_ok=True)
     done: list[Done] = []
     with ThreadPoolExecutor(workers) as pool:
-        running = [pool.submit(run, name, command, logs / f"{name}.log") for name in names]
+        running = [
+            pool.submit(report, name, command, logs / f"{name}.log", reports) for name in names
+        ]
         try:
             for future in as_completed(running):
                 one = future.result()
@@ -191,7 +210,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.scenarios", description=__doc__)
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--logs", type=Path, default=REPOSITORY / "reports" / "logs")
+    parser.add_argument("--logs", type=Path, default=REPORTS / "logs")
     asked = parser.parse_args()
     if asked.workers < 1:
         parser.error(f"--workers={asked.workers}: 1 or more")

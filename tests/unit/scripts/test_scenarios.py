@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from harness import store
+from harness.results import Suite
 from scripts import scenarios
 from scripts.scenarios import Done
 
@@ -61,7 +63,9 @@ def test_molecules_log_tells_what_takes_how_long(line: str, action: str) -> None
 def test_a_failed_one_is_shown_and_the_others_go_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = scenarios.run_all(["broken", "one", "two"], 2, tmp_path / "logs", FAKE)
+    for scenario in ("broken", "one"):
+        store.write_suite(tmp_path, Suite(scenario, 0.0, {"test_a": "passed"}, 1.0))
+    done = scenarios.run_all(["broken", "one", "two"], 2, tmp_path / "logs", FAKE, tmp_path)
     assert {one.name: one.code for one in done} == {"broken": 1, "one": 0, "two": 0}
     assert all("converge" in one.actions for one in done)
     told = capsys.readouterr().out
@@ -70,6 +74,9 @@ def test_a_failed_one_is_shown_and_the_others_go_on(
     assert "FAILED: broken" in told
     assert "(3 of 3)" in told
     assert "all about one" in (tmp_path / "logs" / "one.log").read_text(encoding="utf-8")
+    index = (tmp_path / store.PAGE).read_text(encoding="utf-8")
+    assert "Failed: 0 of 0 runs under load, 1 of 1 scenario" in index, "those of before are gone"
+    assert "molecule has ended with 1" in index
 
 
 def test_the_table_has_the_longest_first(tmp_path: Path) -> None:
