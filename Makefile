@@ -50,8 +50,8 @@ lint: .venv/stamp ## Check style and types: ruff, mypy, ansible-lint
 	ruff check .
 	ruff format --check .
 	mypy
-	cd .config/collections && mypy --config-file $(CURDIR)/pyproject.toml \
-		--cache-dir $(CURDIR)/.mypy_cache --package ansible_collections.kechi.vps.plugins
+	cd .config/collections && mypy --config-file "$(CURDIR)/pyproject.toml" \
+		--cache-dir "$(CURDIR)/.mypy_cache" --package ansible_collections.kechi.vps.plugins
 	ansible-lint
 
 unit: .venv/stamp ## Run the tests that need no container
