@@ -146,7 +146,8 @@ def test_files_that_are_not_wanted_go_and_only_once(tmp_path):
 def taken(tmp_path, monkeypatch):
     """A folder with a file and what a snapshot of it shows, by the owner's own name."""
     folder = tmp_path / "etc"
-    folder.mkdir(mode=0o755)
+    folder.mkdir()
+    folder.chmod(0o755)  # whatever the umask is
     (folder / "a.conf").write_text("a\n")
     (folder / "a.conf").chmod(0o644)
     covered = ((str(tmp_path), "etc"), (str(folder), "*"), (str(folder), "gone"))
