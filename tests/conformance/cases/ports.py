@@ -66,7 +66,7 @@ REFUSED = {
     "semicolon": "@P1@;@P2@",
     "empty-host": ":@P1@",
     "star-host": "*:@P1@",
-    "no-such-host": "no-such-host.invalid:@P1@",
+    "no-such-host": "no such host:@P1@",
     "ip4-out-of-range": "127.0.0.256:@P1@",
     "ip6-two-ports": "[::1]:@P1@:@P2@",
     "bracket-open": "[127.0.0.1:@P1@",
