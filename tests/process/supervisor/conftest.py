@@ -3,7 +3,15 @@ from pathlib import Path
 
 import pytest
 
+from ..machine import published_code
 from .harness import Activated, Server
+
+
+@pytest.fixture(scope="session")
+def published() -> Iterator[Path]:
+    """Our code, where every user can import it."""
+    with published_code() as code:
+        yield code
 
 
 @pytest.fixture

@@ -27,15 +27,15 @@ main()
 """
 
 
-def command(name: str = "cli", prelude: str = "") -> list[str]:
+def command(name: str = "cli", prelude: str = "", code: Path = ROOT) -> list[str]:
     """Return the command line of one of our commands, run as it is on a VPS.
 
     The prelude is Python that runs before it, to make the operating system fail.
     """
-    return [sys.executable, "-ISE", "-c", _RUN.format(root=str(ROOT), name=name, prelude=prelude)]
+    return [sys.executable, "-ISE", "-c", _RUN.format(root=str(code), name=name, prelude=prelude)]
 
 
-# For a command that runs as nobody: what it loads may be where only root can read.
+# For a command that runs as nobody: what Python itself loads may be where only root can read.
 AS_NOBODY = """
 import os, supervisor_py.checks, supervisor_py.serve, supervisor_py.takeover, supervisor_py.users
 os.setgroups([])
@@ -60,8 +60,9 @@ def alive(pid: int) -> bool:
 class Server:
     """One start_server and its files in a directory of its own."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, code: Path = ROOT) -> None:
         self.directory = directory
+        self.code = code
         self.plan_file = directory / "plan"
         self.log = directory / "log"
         self.pid_file = directory / "pid"
@@ -90,7 +91,7 @@ class Server:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    *command(prelude=prelude),
+                    *command(prelude=prelude, code=self.code),
                     *options,
                     f"--pid-file={self.pid_file}",
                     f"--status-file={self.status_file}",
@@ -151,7 +152,11 @@ class Server:
     def client(self, *options: str) -> "subprocess.CompletedProcess[str]":
         """Run start_server as a client, such as --restart."""
         return subprocess.run(
-            [*command(), *options], capture_output=True, text=True, timeout=LIMIT, check=False
+            [*command(code=self.code), *options],
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=False,
         )
 
     def restart(self, *options: str) -> "subprocess.CompletedProcess[str]":

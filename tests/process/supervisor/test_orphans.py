@@ -15,6 +15,7 @@ import pytest
 
 from supervisor_py import orphans
 
+from ..machine import needs_ipv6
 from .harness import AS_NOBODY, LIMIT, Server, alive, command, free_port, wait_until
 
 _SLEEPS = [sys.executable, "-ISE", "-c", "print(flush=True); import time; time.sleep(60)"]
@@ -158,12 +159,12 @@ def _address(server: Server, form: str) -> tuple[str, str | int]:
     return f"--port={host}{port}", port
 
 
-@pytest.mark.parametrize("form", ["path", "port", "host", "udp", "ip6"])
+@pytest.mark.parametrize(
+    "form", ["path", "port", "host", "udp", pytest.param("ip6", marks=needs_ipv6)]
+)
 def test_workers_of_a_dead_super_daemon_never_hold_the_address_against_the_next_one(
     server: Server, kill: Callable[..., int], form: str
 ) -> None:
-    if form == "ip6" and not Path("/proc/net/if_inet6").exists():
-        pytest.skip("no IPv6 here")
     option, address = _address(server, form)
     orphan = kill(option)
     server.start(option)
@@ -256,7 +257,9 @@ def test_the_socket_of_a_live_super_daemon_is_refused(server: Server, tmp_path: 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a server of another user")
-def test_workers_whose_super_daemon_can_not_be_looked_into_are_no_orphans(server: Server) -> None:
+def test_workers_whose_super_daemon_can_not_be_looked_into_are_no_orphans(
+    server: Server, published: Path
+) -> None:
     nobody = pwd.getpwnam("nobody")
     become = f"import os; os.setgid({nobody.pw_gid}); os.setuid({nobody.pw_uid})"
     sleeps = f"{become}; os.execv('/bin/sleep', ['sleep', '60'])"
@@ -267,7 +270,14 @@ def test_workers_whose_super_daemon_can_not_be_looked_into_are_no_orphans(server
     wait_until(lambda: Path(f"/proc/{worker}/comm").read_text() == "sleep\n", "it is nobody's")
     prelude = AS_NOBODY.format(uid=nobody.pw_uid, gid=nobody.pw_gid)
     refused = subprocess.run(
-        [*command(prelude=prelude), f"--port={port}", "--grace=0", "--", "sleep", "60"],
+        [
+            *command(prelude=prelude, code=published),
+            f"--port={port}",
+            "--grace=0",
+            "--",
+            "sleep",
+            "60",
+        ],
         capture_output=True,
         text=True,
         timeout=LIMIT,
@@ -347,7 +357,11 @@ def test_a_pid_in_an_old_status_file_says_nothing_of_a_process_that_is_younger(
         "print(flush=True)\n"
         "time.sleep(60)"
     )
-    process = subprocess.Popen([sys.executable, "-c", listens], stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        ["python", "-c", listens],  # a short name: what is said of a command is cut
+        executable=sys.executable,
+        stdout=subprocess.PIPE,
+    )
     assert process.stdout is not None
     process.stdout.readline()
     try:

@@ -197,7 +197,9 @@ def test_gunicorn_unlinks_a_unix_socket_that_it_was_told_to_bind_by_its_fd(paged
     program = ["gunicorn", "--preload", "--no-control-socket", "--bind=fd://3", "app:application"]
     BLOCKS["bind"] = f"start_server --readiness=notify --path={paged.path} -- {shlex.join(program)}"
     # LISTEN_FDS would be taken over as well: a program between them hides it.
-    hide = f'{sys.executable} -c \'import os,sys; os.environ.pop("LISTEN_PID"); os.execvp'
+    hide = (
+        f'{shlex.quote(sys.executable)} -c \'import os,sys; os.environ.pop("LISTEN_PID"); os.execvp'
+    )
     BLOCKS["bind"] = BLOCKS["bind"].replace(
         "-- gunicorn", f"-- {hide}(sys.argv[1], sys.argv[1:])' gunicorn"
     )

@@ -11,6 +11,7 @@ import pytest
 
 from supervisor_py import handoff
 
+from ..machine import needs_ipv6
 from .harness import LIMIT, Activated, Server, connect, free_port, wait_until
 
 
@@ -53,9 +54,8 @@ def test_a_port_can_be_bound_again_right_after_a_stop(server: Server) -> None:
         assert server.said().count("exiting") == number
 
 
+@needs_ipv6
 def test_an_ipv6_address_is_bound_alone(server: Server) -> None:
-    if not socket.has_ipv6 or not Path("/proc/net/if_inet6").exists():
-        pytest.skip("no IPv6 here")
     port = free_port()
     server.start(f"--port=[::1]:{port}").wait_serving(1)
     assert server.record(1)["environment"]["SERVER_STARTER_PORT"] == f"[::1]:{port}=3"

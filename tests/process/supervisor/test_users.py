@@ -8,7 +8,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 
 from supervisor_py import users
 
+from ..machine import folder_for_others
 from .harness import AS_NOBODY, LIMIT, Server, alive, command, connect, wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -28,8 +28,8 @@ _PROGRAM = ["/bin/sh", "-c", 'id -G >"$OUT"; env >>"$OUT"; exec sleep 60']
 class Theirs(Server):
     """A server whose files are in root's directory, and in one that is nobody's."""
 
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory)
+    def __init__(self, directory: Path, code: Path) -> None:
+        super().__init__(directory, code)
         self.own = directory / "own"
         self.own.mkdir()
         os.chown(self.own, NOBODY.pw_uid, NOBODY.pw_gid)
@@ -61,14 +61,11 @@ class Theirs(Server):
 
 
 @pytest.fixture
-def theirs() -> Iterator[Theirs]:
-    # pytest's own directories can only be entered by root
-    directory = Path(tempfile.mkdtemp())
-    directory.chmod(0o755)
-    one = Theirs(directory)
-    yield one
-    one.clean_up()
-    shutil.rmtree(directory)
+def theirs(published: Path) -> Iterator[Theirs]:
+    with folder_for_others() as directory:
+        one = Theirs(directory, published)
+        yield one
+        one.clean_up()
 
 
 def _owner(file: Path) -> tuple[int, int]:
@@ -216,10 +213,10 @@ def test_a_user_or_group_that_does_not_exist_is_refused(
     assert words in said
 
 
-def _as_nobody(*arguments: str) -> "subprocess.CompletedProcess[str]":
+def _as_nobody(code: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     prelude = AS_NOBODY.format(uid=NOBODY.pw_uid, gid=NOBODY.pw_gid)
     return subprocess.run(
-        [*command(prelude=prelude), *arguments],
+        [*command(prelude=prelude, code=code), *arguments],
         capture_output=True,
         text=True,
         timeout=LIMIT,
@@ -229,13 +226,14 @@ def _as_nobody(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_only_root_can_become_another_user(theirs: Theirs) -> None:
-    refused = _as_nobody("--user=root", "--", "/bin/true")
+    refused = _as_nobody(theirs.code, "--user=root", "--", "/bin/true")
     assert (refused.returncode, refused.stderr) == (
         1,
         "--user=root: only root can become another user\n",
     )
     # The same command line is fine for who is that user already.
-    done = _as_nobody("--user=nobody", f"--pid-file={theirs.directory}/pid", "--", "/bin/true")
+    pid_file = f"--pid-file={theirs.directory}/pid"
+    done = _as_nobody(theirs.code, "--user=nobody", pid_file, "--", "/bin/true")
     assert done.stderr.startswith(f"failed to open file:{theirs.directory}/pid: Permission denied")
 
 
