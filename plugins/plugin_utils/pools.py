@@ -111,13 +111,14 @@ def backups(pools: Sequence[Pool]) -> list[dict[str, str]]:
 
 def _static(app: Mapping[str, Any]) -> list[dict[str, Any]]:
     """An app's directories of files that nginx answers itself, as absolute paths."""
+    folder = f"{APPS_ROOT}/{app['name']}"
     return [
         {
             **{key: entry[key] for key in ("url", "max_age_seconds") if key in entry},
-            "directory": f"{APPS_ROOT}/{app['name']}/"
-            f"{'shared' if has_shared(entry) else 'current'}/{entry['directory']}",
-            # what apps write may be links, to what is not theirs
-            "untrusted": has_shared(entry),
+            "directory": f"{folder}/{'shared' if has_shared(entry) else 'current'}"
+            f"/{entry['directory']}",
+            # all that is in it is the app's to replace, this very directory too
+            **({"untrusted_below": f"{folder}/shared"} if has_shared(entry) else {}),
         }
         for entry in app["static"]
     ]

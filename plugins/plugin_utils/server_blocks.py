@@ -30,7 +30,8 @@ def server_blocks(sites: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         Blocks of ``apps`` (for a comment), ``default`` (takes what no other one has), ``names``
         as nginx takes them, ``certificate`` (its name), ``locations``: each a ``path`` ("" is the
         whole host) and a ``site``, the longest path first; and ``static``: each a ``url`` with its
-        ``directory``, ``max_age_seconds``, ``untrusted``, and whose it is (``app``, ``number``).
+        ``directory``, ``max_age_seconds``, ``untrusted_below`` (None where it is root's), and whose
+        it is (``app``, ``number``).
     """
     names: dict[tuple[tuple[Mount, ...], str, bool], list[str]] = {}
     for host, found in _mounts(sites).items():
@@ -104,7 +105,7 @@ def _static(path: str, entry: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         {
             "max_age_seconds": MAX_AGE_SECONDS,
-            "untrusted": False,
+            "untrusted_below": None,
             **static,
             "url": f"{path}{static['url']}",
             "app": entry["name"],

@@ -59,6 +59,14 @@ def _static(at: str, static: Mapping[str, Any], absolute: bool) -> Iterator[str]
             'digits, "-", "_", "~" and ".", and no name begins with "."',
             static,
         )
+    below = static.get("untrusted_below")
+    if below is not None and not f"{static['directory']}/".startswith(f"{str(below).rstrip('/')}/"):
+        yield problem(
+            f"{at}.untrusted_below",
+            below,
+            f"is not above {static['directory']}; allowed: that directory, or one above it",
+            static,
+        )
     if int(static.get("max_age_seconds", 0)) < 0:
         yield problem(
             f"{at}.max_age_seconds",

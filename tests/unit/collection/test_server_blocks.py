@@ -173,8 +173,13 @@ def test_static_files_are_under_each_path_of_their_app_and_both_ends_are_slashes
     found = re.findall(r"location \^~ (\S+) \{\s+alias (\S+);\s+expires (\d+)s;", block)
     assert found == [("/wiki/static/", "/srv/www/wiki/current/static/", "3600")]
     assert "disable_symlinks" not in block
-    sites[0]["static"] = [{**static[0], "untrusted": True}]
-    careful = "disable_symlinks if_not_owner from=/srv/www/wiki/current/static;"
+
+
+def test_a_directory_that_an_app_could_replace_is_itself_no_way_out():
+    static = {"url": "/media/", "directory": "/srv/www/wiki/shared/media"}
+    static["untrusted_below"] = "/srv/www/wiki/shared"
+    sites = [{"name": "wiki", "hosts": ["a.example"], "socket": "/s", "static": [static]}]
+    careful = "disable_symlinks if_not_owner from=/srv/www/wiki/shared;"
     assert careful in rendered(sites)["a.example"]
 
 

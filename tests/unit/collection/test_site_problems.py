@@ -59,6 +59,21 @@ def test_a_sites_directory_is_absolute_and_goes_straight_there(directory):
     assert sentences(static(directory="/srv/www/a/current/static"), absolute=True) == []
 
 
+@pytest.mark.parametrize("below", ["/srv/www/b", "/srv/www/a/shared/media/x", "/srv/www/a/share"])
+def test_what_is_said_to_be_untrusted_has_the_directory_in_it(below):
+    media = static(directory="/srv/www/a/shared/media", untrusted_below=below)
+    (sentence,) = sentences(media, absolute=True)
+    assert sentence.startswith(
+        f'app.static[0].untrusted_below: "{below}" is not above /srv/www/a/shared/media'
+    )
+
+
+@pytest.mark.parametrize("below", ["/srv/www/a/shared/media", "/srv/www/a/shared", "/"])
+def test_a_directory_or_one_above_it_may_be_untrusted(below):
+    media = static(directory="/srv/www/a/shared/media", untrusted_below=below)
+    assert sentences(media, absolute=True) == []
+
+
 @pytest.mark.parametrize("key", ["client_max_body_mb", "requests_per_second"])
 def test_a_limit_of_nothing_is_refused(key):
     (sentence,) = sentences({key: 0})
@@ -129,8 +144,9 @@ def test_an_apps_site_has_its_files_as_absolute_paths_and_its_limits(local):
         "client_max_body_mb": 3,
         "static": [
             {"url": "/static/", "directory": "/srv/www/blog/current/static",
-             "max_age_seconds": 5, "untrusted": False},
-            {"url": "/media/", "directory": "/srv/www/blog/shared/media", "untrusted": True},
+             "max_age_seconds": 5},
+            {"url": "/media/", "directory": "/srv/www/blog/shared/media",
+             "untrusted_below": "/srv/www/blog/shared"},
         ],
     }  # fmt: skip
 
