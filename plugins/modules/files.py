@@ -134,14 +134,18 @@ units:
   elements: str
 """
 
+import errno
+import grp
 import os
+import pwd
+import stat
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import units
+from ..module_utils import safe_paths, units
 
 ATTRIBUTES = {
     "owner": {"type": "str", "default": "root"},
@@ -157,19 +161,64 @@ class Files:
         self.diffs: list[dict[str, str]] = []
 
     def directory(self, wanted: dict[str, Any]) -> bool:
-        """Have a directory with these attributes."""
+        """Have a directory with these attributes.
+
+        It may be an app's, below one in which that app can put links at any time: what is changed
+        is what was opened, and what was opened is no link of the app's.
+        """
         path = Path(wanted["path"])
-        made = not path.is_dir()
-        if made:
-            self._diff(path, "", "a directory\n")
-            if self.module.check_mode:
+        try:
+            try:
+                fd, made = safe_paths.open_directory(str(path)), False
+            except FileNotFoundError:
+                self._diff(path, "", "a directory\n")
+                if self.module.check_mode:
+                    return True
+                fd, made = safe_paths.open_directory(str(path), make=True), True
+            try:
+                return self._own(fd, wanted) or made
+            finally:
+                os.close(fd)
+        except OSError as error:
+            return self._refuse(path, error)
+
+    def _own(self, fd: int, wanted: dict[str, Any]) -> bool:
+        """Give an open directory its owner, group and mode."""
+        try:
+            owner = pwd.getpwnam(wanted["owner"]).pw_uid
+            group = grp.getgrnam(wanted["group"]).gr_gid
+            mode = int(wanted["mode"], 8)
+        except (KeyError, ValueError) as error:
+            if self.module.check_mode:  # a user that would have been made by now
                 return True
-            path.mkdir(parents=True)
-        return self._attributes(wanted) or made
+            self.module.fail_json(msg=f"{wanted['path']}: {error}")
+        found = os.fstat(fd)
+        if (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (owner, group, mode):
+            return False
+        if not self.module.check_mode:
+            os.fchown(fd, owner, group)
+            os.fchmod(fd, mode)
+        return True
+
+    def _refuse(self, path: Path, error: OSError) -> bool:
+        advice = ""
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            advice = "; nothing was followed: see what it is, and move it away"
+        self.module.fail_json(msg=f"{path}: {error.strerror}{advice}")
+        return False
+
+    def _require_ours(self, path: Path) -> None:
+        """Refuse what others could put something in the place of."""
+        if not safe_paths.is_ours_alone(str(path)):
+            self.module.fail_json(
+                msg=f"{path}: others than root can change the directory that it is in; allowed:"
+                " files where root alone can write"
+            )
 
     def file(self, wanted: dict[str, Any]) -> bool:
         """Have a file with this content and these attributes."""
         path = Path(wanted["path"])
+        self._require_ours(path)
         before = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
         written = before != wanted["content"]
         if written:
@@ -182,6 +231,7 @@ class Files:
     def absent(self, name: str) -> bool:
         """Have no such file."""
         path = Path(name)
+        self._require_ours(path)
         if not path.is_symlink() and not path.exists():
             return False
         text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
@@ -251,6 +301,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    os.umask(0o022)
     files = Files(module)
     changed = [item["path"] for item in module.params["directories"] if files.directory(item)]
     changed += [item["path"] for item in module.params["files"] if files.file(item)]

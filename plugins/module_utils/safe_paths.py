@@ -1,0 +1,1 @@
+../../supervisor_py/safe_paths.py

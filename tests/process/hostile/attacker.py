@@ -1,0 +1,78 @@
+"""A hostile app's moves, made by a process of a user that owns nothing else on the machine."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+UID = 64_713  # nobody's
+OTHER = 64_714  # a neighbour's
+_EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
+_HERE = -100  # AT_FDCWD
+
+
+def exchange(one: str, other: str) -> None:
+    """Swap two names in one step, so that there is always something at both."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(_HERE, one.encode(), _HERE, other.encode(), _EXCHANGE):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), one)
+
+
+@contextmanager
+def _process(does: Callable[[], None]) -> Iterator[int]:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(UID, UID, UID)
+            os.setresuid(UID, UID, UID)
+            does()
+        except BaseException as error:  # noqa: BLE001 - it must not get out of the child
+            sys.stderr.write(f"{error!r}\n")
+            os._exit(1)
+        os._exit(0)
+    try:
+        yield pid
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def as_the_app(does: Callable[[], None]) -> None:
+    """Do something as the attacker; it has to work."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(UID, UID, UID)
+            os.setresuid(UID, UID, UID)
+            does()
+        except BaseException as error:  # noqa: BLE001 - it must not get out of the child
+            sys.stderr.write(f"{error!r}\n")
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+@contextmanager
+def swapping(one: Path, other: Path) -> Iterator[None]:
+    """Swap two names, thousands of times a second, for as long as the block runs."""
+    first_read, first_write = os.pipe()
+
+    def swap() -> None:
+        exchange(str(one), str(other))
+        os.write(first_write, b"x")
+        while True:
+            exchange(str(one), str(other))
+
+    with _process(swap):
+        assert os.read(first_read, 1) == b"x"
+        yield
+    os.close(first_read)
+    os.close(first_write)
