@@ -8,9 +8,6 @@ export PYTHON ?= python3
 # molecule's scenario to run, or `all`
 SCENARIO ?= all
 
-# how many tests without containers run at once: for most of their time they wait
-UNIT_WORKERS ?= $(shell expr 2 '*' $$(nproc))
-
 # everything that ansible and molecule keep stays in this checkout
 export ANSIBLE_HOME := $(CURDIR)/.ansible
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
@@ -40,27 +37,21 @@ demo-clean: .venv/stamp ## Remove the demo's container, network and images
 	@python -m containers.demo clean
 
 test: export KECHI_BEGAN := $(shell date +%s)
-test: host ## Run all that CI runs: lint, unit, molecule
-	@$(MAKE) lint
-	@$(MAKE) unit
-	@$(MAKE) molecule
-	@echo "make test: lint, unit and molecule passed in $$(($$(date +%s) - $$KECHI_BEGAN)) s"
+test: host .venv/stamp ## Run all that CI runs: lint, unit, molecule; QUICK=1 before a commit
+	@python -m scripts.run_tests $(if $(QUICK),--quick)
 
 lint: .venv/stamp ## Check style and types: ruff, mypy, ansible-lint
-	ruff check .
-	ruff format --check .
-	mypy
-	cd .config/collections && mypy --config-file "$(CURDIR)/pyproject.toml" \
-		--cache-dir "$(CURDIR)/.mypy_cache" --package ansible_collections.kechi.vps.plugins
-	ansible-lint
+	@python -m scripts.run_tests lint
 
+# UNIT_WORKERS=4 at once
 unit: .venv/stamp ## Run the tests that need no container
-	pytest --numprocesses=$(UNIT_WORKERS) --dist=worksteal --durations=10
+	@python -m scripts.run_tests unit
 
-molecule: host .venv/stamp ## Run the scenarios in containers; SCENARIO=default for one, WORKERS=1
+# WORKERS=1 for one after the other, SHARD=2/4 for those of the second of four machines
+molecule: host .venv/stamp ## Run the scenarios in containers; SCENARIO=default for one
 	@python -m containers.build
 ifeq ($(SCENARIO),all)
-	@python -m scripts.scenarios $(if $(WORKERS),--workers=$(WORKERS))
+	@python -m scripts.scenarios $(if $(WORKERS),--workers=$(WORKERS)) $(if $(SHARD),--shard=$(SHARD))
 else
 	molecule test --scenario-name $(SCENARIO) --no-command-borders
 endif

@@ -2,6 +2,7 @@
 
 $ python -m scripts.scenarios --workers=2 --logs=reports/logs
 $ python -m scripts.scenarios tls node
+$ python -m scripts.scenarios --shard=2/4
 
 Each is a `molecule test` of its own, with its own machines, network and log. What `molecule test
 --workers` does instead (26.10) is another thing: it leaves the `create` and `destroy` of all
@@ -11,73 +12,98 @@ scenarios but `default` out, and runs them in order of their names.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from harness import store
+from scripts.running import (
+    ESCAPE,
+    INTERRUPTED,
+    REPOSITORY,
+    Done,
+    NotRun,
+    Part,
+    Runner,
+    end_on_signals,
+    failure,
+    reasons,
+    run_all,
+    table,
+)
 from vms import qemu
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 REPORTS = REPOSITORY / "reports"
+LOGS = REPORTS / "logs"
 COMMAND = ("molecule", "test", "--no-command-borders", "--scenario-name")
-# begun in this order, so that none of them is left alone at the end; then the others
-LONGEST = ("deploy", "deploy_bad_release", "inventory_changes", "tls", "host", "backup_restore")
+DESTROY = ("molecule", "destroy", "--scenario-name")
+# what each took on two idle cores, two at once: the longest is begun first, so that none is left
+# alone at the end, and shards end at about the same time
+SECONDS: Mapping[str, int] = {
+    "deploy": 420,
+    "deploy_bad_release": 400,
+    "inventory_changes": 380,
+    "tls": 360,
+    "host": 340,
+    "backup_restore": 320,
+}
+OTHER_SECONDS = 150  # of one that is not among them
 ASKED_FOR = ("vps",)  # only run where it is named
 # in virtual machines: where those would be emulated, and take ten times as long, asked for as well
 VIRTUAL = ("swap_file", "swap_interrupted", "swap_resize", "swap_zram")
-SHOWN_LINES = 400  # of a failed one's log: the tests' failures with the machine's journal
-# what is said again at the end, where it is still seen when all before it has been cut off
-REASON_LINES, REASON_CHARACTERS = 12, 300
-_REASONS = (  # what says most first
-    re.compile(r"(FAILED|ERROR) \S+\.py"),
-    re.compile(r"E   .*(\[ERROR\]: |assert|Error)|\[ERROR\]: |fatal: \["),
-    re.compile(r"E   +\S|CRITICAL "),
-)
 _ACTION = re.compile(r"\[?(?P<scenario>\w+) (?:>|➜) (?P<action>[a-z_]+)\]?:? Executing")
-_ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
-SECONDS_WIDTH = 6  # before each line of a log
 
 
-@dataclass(frozen=True)
-class Done:
-    """One scenario that has ended; its seconds by molecule's actions, and of processors."""
-
-    name: str
-    code: int
-    seconds: float
-    processor_seconds: float  # on this side; what machines do is not of it
-    actions: dict[str, float]
-    log: Path
-
-    @property
-    def verdict(self) -> str:
-        """In a word."""
-        return "passed" if self.code == 0 else "FAILED"
+def there() -> list[str]:
+    """All that there are."""
+    return sorted(file.parent.name for file in REPOSITORY.glob("molecule/*/molecule.yml"))
 
 
-def choose(there: Iterable[str], wanted: Sequence[str], *, emulated: bool) -> list[str]:
-    """The scenarios to run, in their order; raises ValueError for one that isn't there.
+def choose(known: Iterable[str], wanted: Sequence[str], *, emulated: bool) -> list[str]:
+    """The scenarios to run, the longest first; raises ValueError for one that isn't there.
 
     Args:
-        there: all that there are.
+        known: all that there are.
         wanted: those that were named; none for all that a run has by default.
         emulated: whether virtual machines have no processor's help here.
     """
-    known = sorted(there)
+    known = sorted(known)
     for name in wanted:
         if name not in known:
             raise ValueError(f'"{name}" is no scenario; there are: {", ".join(known)}')
     left = {*ASKED_FOR, *(VIRTUAL if emulated else ())}
-    names = wanted or [name for name in known if name not in left]
-    first = [name for name in LONGEST if name in names]
-    return first + [name for name in names if name not in first]
+    return longest_first(wanted or [name for name in known if name not in left])
+
+
+def longest_first(names: Iterable[str]) -> list[str]:
+    """In the order in which they are begun."""
+    return sorted(names, key=_seconds, reverse=True)
+
+
+def shard(names: Iterable[str], number: int, count: int) -> list[str]:
+    """Those of one of several runners, which each have about as much to do.
+
+    Raises ValueError where there is no such one.
+    """
+    if not 1 <= number <= count:
+        raise ValueError(f"{number}/{count} is no shard: the first of three is 1/3")
+    shards: list[list[str]] = [[] for _ in range(count)]
+    for name in longest_first(names):
+        min(shards, key=lambda part: sum(map(_seconds, part))).append(name)
+    return shards[number - 1]
+
+
+def read_shard(text: str) -> tuple[int, int]:
+    """Read a shard as an option has it, such as 2/4; raises ValueError."""
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal()):
+        raise ValueError(f'"{text}" is no shard: the second of four is 2/4')
+    return int(number), int(count)
 
 
 def machines_are_emulated() -> bool:
@@ -90,119 +116,66 @@ def machines_are_emulated() -> bool:
 
 def action(line: str) -> str:
     """The action that molecule begins with this line of its log, or ""."""
-    found = _ACTION.search(_ESCAPE.sub("", line))
+    found = _ACTION.search(ESCAPE.sub("", line))
     return found["action"] if found else ""
 
 
-def run(name: str, command: Sequence[str], log: Path) -> Done:
-    """Run one scenario to its end, whatever that is; each line of its log has the seconds."""
-    began = time.monotonic()
-    actions: dict[str, float] = {}
-    doing, since = "", began
-    with (
-        log.open("w", encoding="utf-8") as written,
-        subprocess.Popen(
-            [*command, name],
-            cwd=REPOSITORY,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        ) as process,
-    ):
-        assert process.stdout is not None
-        for line in process.stdout:
-            now = time.monotonic()
-            written.write(f"{f'{now - began:.0f}':>{SECONDS_WIDTH - 1}} {line}")
-            written.flush()
-            begun = action(line)
-            if begun:
-                actions[doing] = actions.get(doing, 0.0) + now - since
-                doing, since = begun, now
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    ended = time.monotonic()
-    actions[doing] = actions.get(doing, 0.0) + ended - since
-    return Done(
-        name, process.returncode, ended - began, used.ru_utime + used.ru_stime, actions, log
+def part(name: str, logs: Path, *, needs: str = "", reports: Path = REPORTS) -> Part:
+    """What runs a scenario, so that its reports are of this run alone."""
+    return Part(
+        name,
+        (*COMMAND, name),
+        logs / f"{name}.log",
+        action=action,
+        needs=needs,
+        before=lambda: store.forget(reports, name),
     )
 
 
-def table(done: Sequence[Done]) -> str:
-    """What each one took, the longest first; `other` is molecule's own, and what is quick."""
-    shown = ("check", "converge", "idempotence", "verify")
-    head = ["scenario", "", "seconds", *shown, "other", "processor"]
-    rows = [head]
-    for one in sorted(done, key=lambda one: one.seconds, reverse=True):
-        parts = [one.actions.get(name, 0.0) for name in shown]
-        numbers = [one.seconds, *parts, one.seconds - sum(parts), one.processor_seconds]
-        rows.append([one.name, one.verdict, *(f"{number:.0f}" for number in numbers)])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.ljust(width) if column < 2 else cell.rjust(width)  # noqa: PLR2004
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+def report(done: Done, reports: Path = REPORTS) -> None:
+    """Show one that has failed, and say so in the reports."""
+    if done.passed:
+        return
+    print(failure(done))
+    first = reasons(done).splitlines()[1:2] or [f"molecule has ended with {done.code}"]
+    store.write_trouble(reports, done.name, first[0].strip(), time.time() - done.seconds)
 
 
-def failure(one: Done) -> str:
-    """The end of a failed one's log."""
-    lines = one.log.read_text(encoding="utf-8").splitlines()
-    left = f" (the last {SHOWN_LINES} lines)" if len(lines) > SHOWN_LINES else ""
-    head = f"==== {one.name} FAILED{left}, all of it: {one.log} ===="
-    return "\n".join([head, *lines[-SHOWN_LINES:], f"==== end of {one.name} ===="])
+def remove_machines(ended: Iterable[Done | NotRun]) -> None:
+    """Remove the machines of those that were interrupted."""
+    for one in ended:
+        if isinstance(one, Done) and one.interrupted:
+            subprocess.run([*DESTROY, one.name], cwd=REPOSITORY, capture_output=True, check=False)
 
 
-def reasons(one: Done) -> str:
-    """Why one has failed, in a few lines: those of its tests and tasks that say so."""
-    lines = one.log.read_text(encoding="utf-8").splitlines()
-    plain = [_ESCAPE.sub("", line)[SECONDS_WIDTH:].strip() for line in lines]
-    said = dict.fromkeys(line for reason in _REASONS for line in plain if reason.match(line))
-    chosen = list(said)[:REASON_LINES]
-    return "\n".join([f"{one.name}:", *(f"  {line[:REASON_CHARACTERS]}" for line in chosen)])
+def tell(count: int, reports: Path = REPORTS) -> Callable[[Done], None]:
+    """Say of each when it has ended, and show one that has failed."""
+    numbers = itertools.count(1)
+
+    def told(done: Done) -> None:
+        report(done, reports)
+        print(f"{done.verdict}: {done.name}, {done.seconds:.0f} s", end="")
+        print(f" ({next(numbers)} of {count})", flush=True)
+
+    return told
 
 
-def report(name: str, command: Sequence[str], log: Path, reports: Path) -> Done:
-    """Run one so that its reports are of this run alone, and say so where it has failed."""
-    began = time.time()
-    store.forget(reports, name)
-    done = run(name, command, log)
-    if done.code:
-        first = reasons(done).splitlines()[1:2] or [f"molecule has ended with {done.code}"]
-        store.write_trouble(reports, name, first[0].strip(), began)
-    return done
-
-
-def run_all(
-    names: Sequence[str],
-    workers: int,
-    logs: Path,
-    command: Sequence[str] = COMMAND,
-    reports: Path = REPORTS,
-) -> list[Done]:
+def run(names: Sequence[str], workers: int, logs: Path, runner: Runner) -> list[Done | NotRun]:
     """Run them, `workers` at once, and say of each when it has ended; the others go on."""
-    logs.mkdir(parents=True, exist_ok=True)
-    done: list[Done] = []
-    with ThreadPoolExecutor(workers) as pool:
-        running = [
-            pool.submit(report, name, command, logs / f"{name}.log", reports) for name in names
-        ]
-        try:
-            for future in as_completed(running):
-                one = future.result()
-                done.append(one)
-                if one.code:
-                    print(failure(one))
-                print(f"{one.verdict}: {one.name}, {one.seconds:.0f} s", end="")
-                print(f" ({len(done)} of {len(names)})", flush=True)
-        except KeyboardInterrupt:  # what runs has got it too, by the terminal
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return done
+    print(f"{len(names)} scenarios, {workers} at once; logs in {logs}", flush=True)
+    ended = run_all([[part(name, logs)] for name in names], workers, runner, tell(len(names)))
+    remove_machines(ended)
+    return sorted(ended, key=lambda one: one.seconds, reverse=True)
+
+
+def left_out(names: Sequence[str]) -> str:
+    """Say which a run of all has left out, and why nobody has to miss them."""
+    left = [name for name in (*VIRTUAL, *ASKED_FOR) if name not in names]
+    return f"left out, `make vms` and `make vps` run them: {', '.join(left)}"
+
+
+def _seconds(name: str) -> int:
+    return SECONDS.get(name, OTHER_SECONDS)
 
 
 def main() -> int:
@@ -210,28 +183,32 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.scenarios", description=__doc__)
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--logs", type=Path, default=REPORTS / "logs")
+    parser.add_argument("--shard", metavar="N/COUNT", help="those of one of several machines")
+    parser.add_argument("--logs", type=Path, default=LOGS)
     asked = parser.parse_args()
     if asked.workers < 1:
         parser.error(f"--workers={asked.workers}: 1 or more")
-    there = [file.parent.name for file in REPOSITORY.glob("molecule/*/molecule.yml")]
     try:
-        names = choose(there, asked.scenarios, emulated=machines_are_emulated())
+        names = choose(there(), asked.scenarios, emulated=machines_are_emulated())
+        if asked.shard:
+            names = shard(names, *read_shard(asked.shard))
     except ValueError as error:
         parser.error(str(error))
+    end_on_signals()
     began = time.monotonic()
-    print(f"{len(names)} scenarios, {asked.workers} at once; logs in {asked.logs}", flush=True)
-    if not asked.scenarios:
-        left = [name for name in (*VIRTUAL, *ASKED_FOR) if name not in names]
-        print(f"left out, `make vms` and `make vps` run them: {', '.join(left)}", flush=True)
-    done = run_all(names, asked.workers, asked.logs)
-    print(table(done))
-    for one in done:
-        if one.code:
+    if not (asked.scenarios or asked.shard):
+        print(left_out(names), flush=True)
+    runner = Runner()
+    ended = run(names, asked.workers, asked.logs, runner)
+    print(table(ended))
+    for one in ended:
+        if isinstance(one, Done) and not one.passed:
             print(reasons(one))
-    failed = [one.name for one in done if one.code]
+    failed = [one.name for one in ended if not one.passed]
     seconds = time.monotonic() - began
-    print(f"{len(done)} scenarios in {seconds:.0f} s, failed: {', '.join(failed) or 'none'}")
+    print(f"{len(ended)} scenarios in {seconds:.0f} s, failed: {', '.join(failed) or 'none'}")
+    if runner.stopped:
+        return INTERRUPTED
     return 1 if failed else 0
 
 
