@@ -1,10 +1,12 @@
-"""Test the tests: a build that breaks a promise must fail its scenario, and only there.
+"""Test the tests: a build that breaks a promise must fail its tests, and only those.
 
-For each broken build a copy of this repository is changed in a line or two, and a scenario is run
-on it. That has to fail in the tests that keep the promise, in no others, and for the right reason:
+For each broken build a copy of this repository is changed in a line or two, and a scenario, or a
+file of tests, is run on it. That has to fail in the tests that keep the promise, in no others, and
+for the right reason:
 
     $ python -m scripts.test_the_tests            # all of them
     $ python -m scripts.test_the_tests no-freeze
+    $ python -m scripts.test_the_tests --without-containers
 
 The builds are data, in `scripts/broken_builds.py`.
 """
@@ -21,15 +23,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TextIO
 
 from .broken_builds import BUILDS, Build
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LOGS = REPOSITORY / ".cache" / "test-the-tests"
 BOUND_SECONDS = 1800  # of one build
+READABLE = 0o755  # some tests become another user, who has to get at the copy
 DESTROY_SECONDS = 120
 PREFIX = "broken-"  # of its machines, so that they are not those of another run
 SHOWN_LINES = 15
@@ -42,11 +48,12 @@ class BuildError(Exception):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a scenario has said of a broken build; `faults` say why that is not right."""
+    """What the tests have said of a broken build; `faults` say why that is not right."""
 
     failed: tuple[str, ...]
     passed: int
     faults: tuple[str, ...]
+    seconds: float = 0.0
 
 
 def broken(text: str, old: str, new: str, where: str) -> str:
@@ -67,12 +74,12 @@ def break_it(folder: Path, build: Build) -> None:
 
 
 def judge(build: Build, outcomes: Mapping[str, str] | None, said: str) -> Verdict:
-    """Whether a scenario has failed as it should.
+    """Whether the tests have failed as they should.
 
     Args:
         build: what was broken.
-        outcomes: how each of the scenario's tests has ended, None where it did not get to them.
-        said: all that it has printed.
+        outcomes: how each of them has ended, None where it has not come to that.
+        said: why they have failed.
     """
     if outcomes is None:
         return Verdict((), 0, ("it has not come to its tests",))
@@ -109,38 +116,77 @@ def rename_machines(folder: Path) -> None:
             file.write_text(MACHINE.sub(rf"{PREFIX}\g<0>", text), encoding="utf-8")
 
 
+def read_junit(text: str) -> tuple[dict[str, str], str]:
+    """How each test of pytest's XML has ended, and all that those that failed have said."""
+    outcomes: dict[str, str] = {}
+    said: list[str] = []
+    for case in ET.fromstring(text).iter("testcase"):  # noqa: S314 - pytest has just written it
+        failures = [*case.findall("failure"), *case.findall("error")]
+        name = case.get("name", "")
+        skipped = "passed" if case.find("skipped") is None else "skipped"
+        outcomes[name] = "failed" if failures else outcomes.get(name, skipped)
+        said += [f"{one.get('message')}\n{one.text}" for one in failures]
+    return outcomes, "\n".join(said)
+
+
 def run(build: Build, bound_seconds: float) -> Verdict:
-    """Run a build's scenario on it. Raises BuildError."""
+    """Run a build's tests on it. Raises BuildError."""
+    began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kechi-broken-") as made:
         folder = Path(made)
+        folder.chmod(READABLE)
         copy(folder)
         break_it(folder, build)
-        rename_machines(folder / "molecule" / build.scenario)
-        log = LOGS / f"{build.name}.log"
-        with log.open("w", encoding="utf-8") as file:
-            in_time = _molecule(folder, build.scenario, file.fileno(), bound_seconds)
-        if not in_time:
-            return Verdict((), 0, (f"was not over within {bound_seconds:g} s",))
-        suite = folder / "reports" / f"{build.scenario}.suite.json"
-        outcomes = json.loads(suite.read_text("utf-8"))["outcomes"] if suite.exists() else None
-        return judge(build, outcomes, log.read_text(encoding="utf-8"))
+        with (LOGS / f"{build.name}.log").open("w+", encoding="utf-8") as log:
+            tests = _scenario if build.scenario else _file
+            found = tests(folder, build, log, bound_seconds)
+        return replace(found, seconds=time.monotonic() - began)
 
 
-def _molecule(folder: Path, scenario: str, output: int, bound_seconds: float) -> bool:
-    """Test a scenario of a copy, and leave no machine; returns whether it was over in time."""
+def _file(folder: Path, build: Build, log: TextIO, bound_seconds: float) -> Verdict:
+    """Run a file of tests of a copy."""
+    results = folder / "results.xml"
+    command = [
+        *(sys.executable, "-m", "pytest", build.file, f"--junitxml={results}"),
+        *("-p", "no:cacheprovider", *(("-k", build.only) if build.only else ())),
+    ]
+    code = _run(folder, command, log, bound_seconds)
+    if code is None:
+        return _late(bound_seconds)
+    if not results.exists():
+        return judge(build, None, "")
+    return judge(build, *read_junit(results.read_text(encoding="utf-8")))
+
+
+def _scenario(folder: Path, build: Build, log: TextIO, bound_seconds: float) -> Verdict:
+    """Test a scenario of a copy, and leave no machine."""
+    rename_machines(folder / "molecule" / build.scenario)
     code = None
     try:
-        code = _run(folder, "test", scenario, output, bound_seconds)
+        code = _run(folder, _molecule("test", build.scenario), log, bound_seconds)
     finally:
         if code != 0:  # it may have been cut off before its own destroy
-            _run(folder, "destroy", scenario, output, DESTROY_SECONDS)
-    return code is not None
+            _run(folder, _molecule("destroy", build.scenario), log, DESTROY_SECONDS)
+    if code is None:
+        return _late(bound_seconds)
+    suite = folder / "reports" / f"{build.scenario}.suite.json"
+    outcomes = json.loads(suite.read_text("utf-8"))["outcomes"] if suite.exists() else None
+    log.seek(0)
+    return judge(build, outcomes or None, log.read())
 
 
-def _run(folder: Path, command: str, scenario: str, output: int, seconds: float) -> int | None:
-    """Run one of molecule's commands; returns its exit code, None where it was not over in time."""
+def _molecule(command: str, scenario: str) -> list[str]:
+    return ["molecule", command, f"--scenario-name={scenario}", "--no-command-borders"]
+
+
+def _late(bound_seconds: float) -> Verdict:
+    return Verdict((), 0, (f"was not over within {bound_seconds:g} s",))
+
+
+def _run(folder: Path, command: Sequence[str], log: TextIO, seconds: float) -> int | None:
+    """Run a command in a copy; returns its exit code, None where it was not over in time."""
     with subprocess.Popen(
-        ["molecule", command, f"--scenario-name={scenario}", "--no-command-borders"],
+        command,
         cwd=folder,
         env={
             **os.environ,
@@ -148,8 +194,8 @@ def _run(folder: Path, command: str, scenario: str, output: int, seconds: float)
             "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
         },
         stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
+        stdout=log,
+        stderr=log,
         start_new_session=True,
     ) as process:
         try:
@@ -170,6 +216,22 @@ def _choose(names: Sequence[str]) -> list[Build]:
     return [known[name] for name in names or known]
 
 
+def run_all(builds: Sequence[Build], bound_seconds: float) -> Iterator[tuple[Build, Verdict]]:
+    """Run builds: files of tests one for each processor at once, then scenarios one by one."""
+    files = [build for build in builds if build.file]
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        running = {pool.submit(run, build, bound_seconds): build for build in files}
+        try:
+            for future in as_completed(running):
+                yield running[future], future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    for build in builds:
+        if build.scenario:
+            yield build, run(build, bound_seconds)
+
+
 def main() -> int:
     """Run broken builds, and say which of them were found out."""
     parser = argparse.ArgumentParser(
@@ -180,20 +242,24 @@ def main() -> int:
         "--bound", metavar="SECONDS", type=float, default=BOUND_SECONDS,
         help="how long each may take (default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--without-containers", action="store_true", help="leave out what takes a scenario"
+    )
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     LOGS.mkdir(parents=True, exist_ok=True)
     try:
         builds = _choose(asked.builds)
+        if asked.without_containers:
+            builds = [build for build in builds if build.file]
         missed = 0
-        for number, build in enumerate(builds, start=1):
-            print(f"{number} of {len(builds)}, {build.name}: {build.promise}", flush=True)
-            began = time.monotonic()
-            verdict = run(build, asked.bound)
+        for number, (build, verdict) in enumerate(run_all(builds, asked.bound), start=1):
+            print(f"{number} of {len(builds)}, {build.name}: {build.promise}")
             missed += bool(verdict.faults)
             print(
-                f"  {'MISSED' if verdict.faults else 'found out'} by {build.scenario} in"
-                f" {time.monotonic() - began:.0f} s; {verdict.passed} other tests passed",
+                f"  {'MISSED' if verdict.faults else 'found out'} by {build.found_by} in"
+                f" {verdict.seconds:.0f} s; {verdict.passed} other tests passed",
+                flush=True,
             )
             for line in (*map("failed: {}".format, verdict.failed), *verdict.faults):
                 print(f"    {line}", flush=True)

@@ -1,12 +1,14 @@
 """Broken builds: each can be made of the code as it is, and a verdict is what it should be."""
 
 import shutil
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from scripts import test_the_tests as runner
-from scripts.broken_builds import BUILDS, Build, Patch
+from scripts.broken_builds import BUILDS, README, Build, Patch
 
 BUILD = Build(
     "no-brakes",
@@ -31,17 +33,81 @@ def test_each_build_can_be_broken_as_it_is_described(build: Build, tmp_path: Pat
         if patch.file.endswith(".py"):
             compile((tmp_path / patch.file).read_text(encoding="utf-8"), patch.file, "exec")
     folder = runner.REPOSITORY / "molecule" / build.scenario / "tests"
-    written = "".join(file.read_text(encoding="utf-8") for file in folder.glob("test_*.py"))
+    files = [runner.REPOSITORY / build.file] if build.file else list(folder.glob("test_*.py"))
+    written = "".join(file.read_text(encoding="utf-8") for file in files)
+    assert bool(build.file) is not bool(build.scenario)
     for test in build.tests:
         assert f"def {test}(" in written
     assert build.tests
     assert build.words
     page = (runner.REPOSITORY / "docs" / "harness.md").read_text(encoding="utf-8")
-    assert f"| `{build.name}` | {build.promise} | `{build.scenario}` |" in page
+    assert f"| `{build.name}` | {build.promise} | `{build.found_by}` |" in page
 
 
 def test_names_of_builds_are_told_apart() -> None:
     assert len({build.name for build in BUILDS}) == len(BUILDS)
+
+
+def test_each_promise_of_the_readme_has_builds_that_break_it() -> None:
+    readme = " ".join((runner.REPOSITORY / "README.md").read_text(encoding="utf-8").split())
+    assert [words for words in README if words not in readme] == []
+    assert all(README.values())
+    named = {name for names in README.values() for name in names}
+    assert named == {build.name for build in BUILDS}
+
+
+JUNIT = """<testsuites><testsuite>
+<testcase classname="tests.a" name="test_stops[1]"><failure message="hit 3 trees">E assert
+</failure></testcase>
+<testcase classname="tests.a" name="test_stops_in_time"><error message="fixture">E no road
+</error></testcase>
+<testcase classname="tests.a" name="test_drives"/>
+<testcase classname="tests.a" name="test_flies"><skipped message="no wings"/></testcase>
+</testsuite></testsuites>"""
+
+
+def test_how_tests_of_a_file_have_ended_is_read_with_why() -> None:
+    outcomes, said = runner.read_junit(JUNIT)
+    assert outcomes == {
+        "test_stops[1]": "failed",
+        "test_stops_in_time": "failed",
+        "test_drives": "passed",
+        "test_flies": "skipped",
+    }
+    assert runner.judge(BUILD, outcomes, said).faults == ()
+    assert "no road" in said
+    assert "no wings" not in said
+
+
+@pytest.mark.parametrize(
+    ("line", "found_out"), [("brake()", False), ("", True), ("raise OSError", False)]
+)
+def test_a_file_of_tests_is_run_on_a_broken_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, found_out: bool
+) -> None:
+    (tmp_path / "car.py").write_text(
+        "speed = 9\ndef brake():\n    global speed; speed = 0\nbrake()\n"
+    )
+    (tmp_path / "test_car.py").write_text(
+        "def test_stops():\n    import car\n    assert car.speed == 0, 'hit 3 trees'\n"
+        "def test_drives():\n    pass\n"
+        "def test_is_not_run():\n    raise OSError\n"
+    )
+    for command in (["init", "--quiet"], ["add", "."]):
+        subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
+    monkeypatch.setattr(runner, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(runner, "LOGS", tmp_path)
+    build = replace(
+        BUILD,
+        patches=(Patch("car.py", "\nbrake()\n", f"\n{line}\n"),),
+        scenario="",
+        file="test_car.py",
+        only="stops or drives",
+        tests=("test_stops",),
+    )
+    verdict = runner.run(build, 300)
+    assert (not verdict.faults) is found_out
+    assert verdict.passed == 1 + (line == "brake()")
 
 
 @pytest.mark.parametrize(
