@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -202,7 +203,10 @@ class Run:
     def kinds(self) -> tuple[Kind, ...]:
         """Numbers for each kind of client, in their order."""
         names = dict.fromkeys(client.kind for client in self.clients)
-        return tuple(_kind(name, found) for name in names if (found := self._of(name)))
+        failed = Counter(one.client.kind for one in self.failures)
+        return tuple(
+            _kind(name, found, failed[name]) for name in names if (found := self._of(name))
+        )
 
     @cached_property
     def silences(self) -> tuple[Silence, ...]:
@@ -288,12 +292,12 @@ def is_quick(client: Client) -> bool:
     return client.kind not in ("slow", "upload")
 
 
-def _kind(name: str, requests: list[Request]) -> Kind:
+def _kind(name: str, requests: list[Request], failures: int) -> Kind:
     seconds = sorted(request.seconds for request in requests)
     return Kind(
         name,
         requests=len(requests),
-        failures=sum(1 for request in requests if request.error),
+        failures=failures,
         median=statistics.median(seconds),
         percentile_99=seconds[min(len(seconds) - 1, len(seconds) * 99 // 100)],
         slowest=seconds[-1],

@@ -62,6 +62,7 @@ def test_only_what_a_killed_process_had_in_work_is_lost_with_it(
     )
     assert (run.lost, run.failures) == (((failed,), ()) if lost else ((), (failed,)))
     assert run.passed is lost
+    assert sum(kind.failures for kind in run.kinds) == len(run.failures)
 
 
 def test_a_second_failure_of_a_client_in_one_kill_is_no_loss() -> None:
