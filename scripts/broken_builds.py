@@ -629,7 +629,7 @@ FILES = (
             ),
         ),
         file=f"{COLLECTION}/test_settings.py",
-        tests=("test_a_wrong_value_is_named_with_its_place_and_what_is_allowed",),
+        tests=("test_a_mistake_is_told_with_the_file_and_line_that_it_was_set_in",),
         words=(r"assert .*",),
     ),
     Build(
@@ -643,7 +643,12 @@ FILES = (
             ),
         ),
         file=f"{COLLECTION}/test_memory_budget.py",
-        tests=("test_pools_that_do_not_fit_are_refused_with_the_sum_and_what_is_allowed",),
+        tests=(
+            "test_a_pool_that_is_to_go_takes_nothing",
+            "test_a_reserve_below_nothing_is_refused",
+            "test_pools_may_take_together_what_memory_and_swap_hold_beside_the_machine",
+            "test_pools_that_do_not_fit_are_refused_with_the_sum_and_what_is_allowed",
+        ),
         words=(r"assert .*",),
     ),
     Build(
@@ -674,6 +679,8 @@ FILES = (
         ),
         file=f"{COLLECTION}/test_certificates.py",
         tests=(
+            "test_a_given_certificate_is_served_and_a_broken_one_is_told_and_not_served",
+            "test_a_machine_without_openssl_says_so",
             "test_a_site_is_self_signed_until_the_acme_server_answers_and_then_has_its_certificate",
         ),
         words=(r"assert .*",),
@@ -703,7 +710,12 @@ FILES = (
             ),
         ),
         file="tests/unit/backup/test_tree.py",
-        tests=("test_a_file_is_a_database_by_its_content_and_not_by_its_name",),
+        tests=(
+            "test_a_database_rewritten_under_its_old_time_is_new",
+            "test_a_file_is_a_database_by_its_content_and_not_by_its_name",
+            "test_unchanged_files_and_databases_are_on_the_disk_once",
+            "test_what_sqlite_keeps_beside_a_database_is_part_of_its_copy_alone",
+        ),
         words=(r"assert .*",),
     ),
     Build(
@@ -717,7 +729,12 @@ FILES = (
             ),
         ),
         file="tests/unit/crawlers/test_classify.py",
-        tests=("test_an_impostors_reason_says_what_it_is_and_what_it_should_be",),
+        tests=(
+            "test_a_claimed_crawler_is_verified_by_a_name_that_leads_back",
+            "test_an_impostors_reason_says_what_it_is_and_what_it_should_be",
+            "test_published_ranges_verify_without_a_name",
+            "test_ranges_that_may_be_old_prove_nobody_an_impostor_and_fetched_ones_do",
+        ),
         words=(r"assert .*",),
     ),
     Build(
@@ -731,7 +748,11 @@ FILES = (
             ),
         ),
         file="tests/unit/crawlers/test_robots.py",
-        tests=("test_applebot_obeys_googlebots_group_when_none_names_it",),
+        tests=(
+            "test_applebot_obeys_googlebots_group_when_none_names_it",
+            "test_the_group_is_the_one_that_a_crawler_really_obeys",
+            "test_yandex_robots_obey_the_group_of_all_of_them",
+        ),
         words=(r"assert .*",),
     ),
     Build(
@@ -761,7 +782,10 @@ FILES = (
             ),
         ),
         file="tests/unit/harness/test_results.py",
-        tests=("test_one_failed_request_fails_the_run",),
+        tests=(
+            "test_one_failed_request_fails_the_run",
+            "test_only_what_a_killed_process_had_in_work_is_lost_with_it",
+        ),
         words=(r"assert .*",),
     ),
     Build(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
 
 from ansible_collections.kechi.vps.plugins.plugin_utils import checks
 from ansible_collections.kechi.vps.plugins.plugin_utils.settings import problems, unknown
@@ -43,6 +44,19 @@ SPEC = {
 )
 def test_a_wrong_value_is_named_with_its_place_and_what_is_allowed(values, sentence):
     assert problems(SPEC, values) == [sentence]
+
+
+def test_a_mistake_is_told_with_the_file_and_line_that_it_was_set_in(tmp_path, monkeypatch):
+    file = tmp_path / "host_vars" / "vps1.yml"
+    file.parent.mkdir()
+    file.write_text("---\nmode: a\n\ndelay_seconds: soon\nitems:\n  - size: 1\n")
+    values = DataLoader().load_from_file(str(file))
+    for folder, shown in ((tmp_path, "host_vars/vps1.yml"), (Path("/"), str(file)[1:])):
+        monkeypatch.chdir(folder)
+        assert problems(SPEC, values) == [
+            f'delay_seconds: "soon" is not a whole number (set in {shown}:4)',
+            f"items[0].name: is missing; a text is required (set in {shown}:6)",
+        ]
 
 
 def test_a_secret_of_a_wrong_type_is_not_shown():
