@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # what is not kept, each of Ansible's processes would compile anew: a third of a short playbook's time
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup host demo demo-clean test lint unit molecule vps vms vms-clean docs clean
+.PHONY: help setup host demo demo-clean test lint unit fuzz molecule vps vms vms-clean docs clean
 .PHONY: test-the-tests report-picture bench bench-memory bench-density bench-throughput bench-crawlers
 
 help: ## Say what there is to make
@@ -46,6 +46,11 @@ lint: .venv/stamp ## Check style and types: ruff, mypy, ansible-lint
 # UNIT_WORKERS=4 at once
 unit: .venv/stamp ## Run the tests that need no container
 	@python -m scripts.run_tests unit
+
+# seconds for each of the nine readers: an hour
+FUZZ_SECONDS ?= 400
+fuzz: .venv/stamp ## Fuzz what reads bytes of others, for an hour; FUZZ_SECONDS for each reader
+	KECHI_FUZZ_SECONDS=$(FUZZ_SECONDS) pytest tests/fuzz
 
 # WORKERS=1 for one after the other, SHARD=2/4 for those of the second of four machines
 molecule: host .venv/stamp ## Run the scenarios in containers; SCENARIO=default for one

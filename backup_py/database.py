@@ -77,7 +77,8 @@ def _pages_of_a_step(source: Path) -> int:
     with source.open("rb") as file:
         head = file.read(_HEAD_BYTES)
         size = os.fstat(file.fileno()).st_size
-    if head[_VERSION_AT] == _WRITE_AHEAD_LOG or size <= ONE_STEP_BYTES:
+    # size first: a small file may end before its version
+    if size <= ONE_STEP_BYTES or head[_VERSION_AT] == _WRITE_AHEAD_LOG:
         return -1
     page_bytes = int.from_bytes(head[_PAGE_SIZE_AT : _PAGE_SIZE_AT + 2], "big")
     return ONE_STEP_BYTES // 4 // (page_bytes if page_bytes > 1 else _LARGEST_PAGE_BYTES)

@@ -1,0 +1,1 @@
+"""What comes from outside, made up from a kept corpus: nothing of it may be a surprise."""
