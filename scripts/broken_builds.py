@@ -506,9 +506,11 @@ FILES = (
                 "if type(other) is ModuleKey else True\n",
             ),
         ),
-        file=f"{VHOST}/test_modules.py",
-        only="app_py or virtualenv",
-        tests=("test_two_apps_may_both_have_an_app_py",),
+        file="tests/unit/vhost/test_modules.py",
+        tests=(
+            "test_a_key_is_equal_to_its_name_for_its_app_alone",
+            "test_a_module_put_in_by_hand_is_its_apps_where_its_file_is",
+        ),
         words=(r"assert .*",),
     ),
     Build(
