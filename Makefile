@@ -61,7 +61,7 @@ else
 	molecule test --scenario-name $(SCENARIO) --no-command-borders
 endif
 
-# BREAK=no-freeze for one; 20 minutes for all
+# BREAK=no-freeze for one, BREAK=--without-containers for those of files of tests; half an hour for all
 test-the-tests: host .venv/stamp ## Break each promise in turn, and see its tests fail
 	@python -m containers.build
 	@python -m scripts.test_the_tests $(BREAK)
