@@ -342,7 +342,7 @@ class Children:
         return relay.last_lines() if relay else []
 
     def measure(self, number: int) -> events.Measured:
-        """Measure a generation with all its processes; nothing, when that can't be done now."""
+        """Measure a generation with all its processes; all 0 when that can't be done now."""
         child = self._children.get(number)
         try:
             found = memory.whole(memory.tree(child.pid)) if child else memory.NOTHING

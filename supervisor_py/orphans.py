@@ -47,7 +47,7 @@ def _stderr(pid: int) -> int:
 
 
 def held_by(pid: int) -> dict[int, int]:
-    """Return a process's sockets: inode by fd. None when it is gone, or not ours to look into."""
+    """Return a process's sockets: inode by fd; none when it is gone, or not ours to look into."""
     found: dict[int, int] = {}
     try:
         fds = os.listdir(f"{_PROC}/{pid}/fd")

@@ -34,6 +34,6 @@ def results(
 
 
 def _cases(params: Mapping[str, object]) -> dict[str, Case]:
-    many = params.get("cases", ())
-    found = [params.get("case"), *(many if isinstance(many, list) else ())]
+    many = params.get("cases")
+    found = [params.get("case"), *(many[:1] if isinstance(many, list) else ())]
     return {one.id: one for one in found if isinstance(one, Case)}

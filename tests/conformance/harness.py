@@ -1,7 +1,6 @@
 """Runs one script with Perl's start_server and with ours, and notes what can be seen of each."""
 
 import contextlib
-import errno
 import itertools
 import os
 import re
@@ -10,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from ast import literal_eval
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,22 +18,18 @@ from pathlib import Path
 from typing import Any
 
 from supervisor_py import __version__
+from tests.process.ports import free_ports
 from tests.process.supervisor.harness import alive, command
+from tests.process.waiting import LIMIT
 
 CHILD = Path(__file__).with_name("child.py")
 PERL_COMMAND = ["/usr/bin/perl", "/usr/bin/start_server"]
 VERSION = "0.35"
-AT_ONCE = 16  # runs; they mostly wait
-LIMIT = 20.0  # seconds for any one step; nothing takes so long unless it is broken
+# runs; they mostly wait
+AT_ONCE = max(6, 28 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 SAYS = "hello"  # what a child says, when it says something
 PAUSE, MOST_PAUSE = 0.02, 0.1  # seconds between two looks: the first, and after a while
-# Below the ports that the kernel gives out itself, so that no other socket gets one by chance; and
-# each of the processes that run tests at once has its own, so that none looks at another's.
-_PORTS_EACH = 12000 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-_FIRST_PORT = 20000 + _PORTS_EACH * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
-_PORTS = itertools.count(os.getpid() * 7)
-_PORTS_LOCK = threading.Lock()
-
+HANGS = 3.0  # seconds of nothing, after which Perl's is taken to hang where it is known to
 Plan = Mapping[int, Mapping[str, object]]
 Notes = dict[str, object]
 
@@ -114,34 +108,9 @@ class Case:
     verbatim: bool = False
     prelude: Callable[["Run"], None] | None = None
     starts: bool = True
-    limit: float = LIMIT
     ours: Sequence[str] = ()
     preludes: Mapping[str, str] = field(default_factory=dict)
     deviates: Mapping[str, "Differs"] = field(default_factory=dict)
-
-
-def _free(port: int) -> bool:
-    for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
-        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-            try:
-                with socket.socket(family, kind) as probe:
-                    if family == socket.AF_INET6:
-                        probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                    probe.bind((address, port))
-            except OSError as error:
-                if error.errno == errno.EADDRINUSE:  # not where the machine has no IPv6
-                    return False
-    return True
-
-
-def free_ports(count: int) -> list[int]:
-    found: list[int] = []
-    with _PORTS_LOCK:
-        while len(found) < count:
-            port = _FIRST_PORT + next(_PORTS) % _PORTS_EACH
-            if _free(port):
-                found.append(port)
-    return found
 
 
 def _waits(pid: int) -> bool:
@@ -166,6 +135,8 @@ class Run:
         self._sessions: list[int] = []
         self._daemon = 0  # its pid, when it has left our session
         self._pids: dict[int, str] = {}
+        self._limit = LIMIT
+        self.began = 0.0
 
     def _prepare(self) -> None:
         self.ports = free_ports(self._ports_wanted)
@@ -217,6 +188,7 @@ class Run:
         return {name: value for name, value in (base | given).items() if value != "@UNSET@"}
 
     def start(self) -> None:
+        self.began = time.monotonic()
         with self.path("stdout").open("ab") as out, self.path("stderr").open("ab") as err:
             self.process = subprocess.Popen(
                 [*self.command(), *self.arguments()],
@@ -244,8 +216,21 @@ class Run:
         return "".join(texts)
 
     def wait_until(self, fulfilled: Callable[[], object], what: str) -> None:
-        if not self.holds_within(fulfilled, self.case.limit):
-            raise StuckError(f"waited {self.case.limit:g} s for {what}")
+        if not self.holds_within(fulfilled, self._limit):
+            raise StuckError(f"waited {self._limit:g} s for {what}")
+
+    def perls_hangs(self) -> None:
+        """Take Perl's for stuck, from now on, where nothing happens for some seconds."""
+        if self.contender is PERL:
+            self._limit = HANGS
+
+    def comes(self, fulfilled: Callable[[], object], seconds: float = HANGS) -> bool:
+        """Tell whether it comes true: Perl's, where it should not, is given so many seconds."""
+        return self.holds_within(fulfilled, seconds if self.contender is PERL else LIMIT)
+
+    def comes_with_perls(self, fulfilled: Callable[[], object], seconds: float = HANGS) -> bool:
+        """Tell whether it comes true: ours, where it should not, is given so many seconds."""
+        return self.holds_within(fulfilled, seconds if self.contender is OURS else LIMIT)
 
     def holds_within(self, fulfilled: Callable[[], object], seconds: float) -> bool:
         """Tell whether it comes true within so many seconds."""
@@ -254,13 +239,13 @@ class Run:
         while not fulfilled():
             if time.monotonic() > ends:
                 return False
-            time.sleep(pause)
+            time.sleep(pause)  # between two looks, at what tells nobody that it changes
             pause = min(pause * 1.3, MOST_PAUSE)
         return True
 
-    def sleep(self, seconds: float) -> None:
-        """Give it the time to do what it should not."""
-        time.sleep(seconds)
+    def leave_alone(self, seconds: float) -> None:
+        """Give it the time to do what it should not: no event tells that nothing happens."""
+        self.holds_within(self.over, seconds)
 
     def wait_for(self, text: str, times: int = 1) -> None:
         """Wait until the text was said so many times."""
@@ -299,18 +284,16 @@ class Run:
     def signal(self, name: str) -> None:
         """Send a signal when the server waits: Perl's loses one that comes just before it does."""
         pid = self._daemon or self.running().pid
-        self.holds_within(lambda: not self.alive() or _waits(pid), 2)
+        self.holds_within(lambda: not self.alive() or _waits(pid), 10)
         number = getattr(signal, f"SIG{name}")
         if self._daemon:
             os.kill(pid, number)
         else:
             self.running().send_signal(number)
 
-    def seconds_until(self, fulfilled: Callable[[], object]) -> int:
-        """Return how long that took, in whole seconds."""
-        began = time.monotonic()
-        self.wait_until(fulfilled, "what is timed")
-        return round(time.monotonic() - began)
+    def age(self) -> float:
+        """Return how many seconds ago it was started."""
+        return time.monotonic() - self.began
 
     def worker(self, number: int) -> int:
         pid: int = self.wait_record(number)["pid"]
@@ -333,9 +316,9 @@ class Run:
 
     def wait_end(self) -> None:
         try:
-            self.notes["exit status"] = self.running().wait(self.case.limit)
+            self.notes["exit status"] = self.running().wait(self._limit)
         except subprocess.TimeoutExpired:
-            raise StuckError(f"did not end within {self.case.limit:g} s") from None
+            raise StuckError(f"did not end within {self._limit:g} s") from None
 
     def client(self, label: str, *options: str) -> int:
         """Run start_server again, as a client of the one that runs; note its outcome."""
@@ -358,11 +341,11 @@ class Run:
         """Wait until a client has ended, and note its outcome."""
         self._pids[process.pid] = f"<{label}>"
         try:
-            out, err = process.communicate(timeout=self.case.limit)
+            out, err = process.communicate(timeout=self._limit)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
-            raise StuckError(f"{label} did not end within {self.case.limit:g} s") from None
+            raise StuckError(f"{label} did not end within {self._limit:g} s") from None
         self.notes[f"{label}: exit status"] = process.returncode
         self.notes[f"{label}: stdout"] = _without_version(out.splitlines())
         self.notes[f"{label}: stderr"] = err.splitlines()
@@ -399,6 +382,8 @@ class Run:
         try:
             try:
                 self._prepare()
+                if "?stuck" in self.case.deviates:
+                    self.perls_hangs()
                 if self.case.starts:
                     self.start()
                 (self.case.script or serve)(self)
@@ -537,16 +522,28 @@ def serve(run: Run) -> None:
     run.end()
 
 
+def perl_may_hang(script: Callable[[Run], None]) -> Callable[[Run], None]:
+    """Make a script one that takes Perl's for stuck after some seconds of nothing."""
+
+    def hanging(run: Run) -> None:
+        run.perls_hangs()
+        script(run)
+
+    return hanging
+
+
 class Results:
-    """The notes of both contenders by case; the first question starts all that were chosen."""
+    """The notes of both contenders by case; a question starts those that come after it, too.
+
+    Not all that were chosen: where several processes run tests, each has its part of them.
+    """
 
     def __init__(self, directory: Path, chosen: Iterable[Case]) -> None:
         self._directory = directory
+        self._chosen = list(chosen)
         self._pool = ThreadPoolExecutor(AT_ONCE)
         self._running: dict[tuple[str, str], Future[Notes]] = {}
         self._runs = 0
-        for case in chosen:
-            self._begin(case)
 
     def _begin(self, case: Case) -> None:
         for contender in (PERL, OURS):
@@ -559,14 +556,11 @@ class Results:
     def of(self, case: Case) -> tuple[Notes, Notes]:
         """Return Perl's notes and ours."""
         self._begin(case)
+        at = self._chosen.index(case) if case in self._chosen else len(self._chosen)
+        for one in self._chosen[at : at + AT_ONCE // 2]:
+            self._begin(one)
         perl, ours = (self._running[case.id, one.name].result() for one in (PERL, OURS))
         return perl, ours
-
-    def anew(self, case: Case) -> tuple[Notes, Notes]:
-        """Run both once more, and return what they did then."""
-        for contender in (PERL, OURS):
-            del self._running[case.id, contender.name]
-        return self.of(case)
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)

@@ -8,13 +8,13 @@ import os
 import pwd
 import signal
 import socket
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.process.supervisor.harness import alive
+from tests.process.waiting import LIMIT
 
 from .harness import Case, Results, Run
 
@@ -37,8 +37,8 @@ def serving(run: Run) -> None:
     run.wait_until(run.path("status").exists, "the first generation")
 
 
-def said_within(run: Run, text: str, seconds: float) -> bool:
-    return run.holds_within(lambda: text in run.said(), seconds)
+def comes_to_say(run: Run, text: str) -> bool:
+    return run.comes(lambda: text in run.said())
 
 
 # A program or directory that has vanished
@@ -69,10 +69,12 @@ def _link_program(run: Run) -> None:
 
 def _two_hups_leave_the_interval_whole(run: Run) -> bool:
     serving(run)
+    before = run.age()
     run.signal("HUP")
     run.wait_record(2)
     run.signal("HUP")
-    return not said_within(run, "killing old workers", 1)
+    run.wait_for("killing old workers")
+    return run.age() - before >= 5
 
 
 def _a_wrong_signal_name_is_found_at_the_start(run: Run) -> bool:
@@ -80,30 +82,32 @@ def _a_wrong_signal_name_is_found_at_the_start(run: Run) -> bool:
         return True
     serving(run)
     run.signal("HUP")
-    run.holds_within(run.over, 3)
-    return not run.over()
+    return not run.comes_with_perls(run.over)
 
 
 def _term_in_the_delay_is_acted_on_at_once(run: Run) -> bool:
     serving(run)
     run.signal("HUP")
-    run.wait_for("sleeping 3 secs")
+    run.wait_for("sleeping 600 secs")
     run.signal("TERM")
-    return run.holds_within(run.over, 1.5)
+    return run.comes(run.over)
 
 
 def _a_worker_that_ignores_term_is_killed(run: Run) -> bool:
     serving(run)
     run.signal("TERM")
     run.signal("TERM")
-    return run.holds_within(run.over, 2)
+    return run.comes(run.over)
 
 
 def _old_generations_do_not_pile_up(run: Run) -> bool:
     serving(run)
     for number in (2, 3, 4):
         run.signal("HUP")
-        run.holds_within(lambda number=number: run.record_of(number), 1)  # type: ignore[misc]
+        run.wait_until(
+            lambda: run.record_of(number) or "one more will follow" in run.said(),  # noqa: B023
+            "one more, now or later",
+        )
     numbers = [number for number in range(1, 5) if run.record_of(number)]
     return sum(alive(run.worker(number)) for number in numbers) <= 2
 
@@ -111,7 +115,7 @@ def _old_generations_do_not_pile_up(run: Run) -> bool:
 def _usr1_costs_nothing(run: Run) -> bool:
     serving(run)
     run.signal("USR1")
-    run.holds_within(run.over, 1)
+    run.wait_until(lambda: run.over() or "received USR1" in run.said(), "what it does")
     return not run.over()
 
 
@@ -119,9 +123,8 @@ def _usr1_costs_nothing(run: Run) -> bool:
 
 
 def _a_failing_start_backs_off(run: Run) -> bool:
-    run.wait_for("starting new worker")
-    time.sleep(1.5)
-    return run.said().count("starting new worker") < 10
+    run.wait_for("starting new worker", 10)
+    return run.age() >= 5  # ours takes 7.5, Perl's a tenth of a second
 
 
 def _death_is_noticed_in_failing_starts(run: Run) -> bool:
@@ -131,7 +134,7 @@ def _death_is_noticed_in_failing_starts(run: Run) -> bool:
     worker = run.worker(1)
     run.signal_worker(1, "KILL")
     run.wait_until(lambda: not alive(worker), "the death of the serving worker")
-    return said_within(run, f"worker {worker} died", 2.5)
+    return comes_to_say(run, f"worker {worker} died")
 
 
 def _a_status_file_that_cannot_be_written_is_survived(run: Run) -> bool:
@@ -139,8 +142,7 @@ def _a_status_file_that_cannot_be_written_is_survived(run: Run) -> bool:
     run.wait_until(run.path("state/status").exists, "the first generation")
     run.path("state").rename(run.path("moved"))
     run.signal("HUP")
-    run.wait_for("status")
-    run.holds_within(run.over, 1)
+    run.wait_until(lambda: run.over() or "old worker " in run.said(), "a restart, or the end")
     return not run.over()
 
 
@@ -148,8 +150,7 @@ def _a_fork_that_fails_is_survived(run: Run) -> bool:
     serving(run)
     run.path("no-fork").touch()
     run.signal("HUP")
-    run.wait_for("ork")
-    run.holds_within(run.over, 1)
+    run.wait_until(lambda: run.over() or "trying again" in run.said(), "a failure, or the end")
     return not run.over() and alive(run.worker(1))
 
 
@@ -175,6 +176,7 @@ _FORK_FAILS = {
 
 def _restart_fails_when_the_start_fails(run: Run) -> bool:
     serving(run)
+    run.perls_hangs()
     own = (CONTROL,) if run.contender.name == "ours" else ()
     try:
         return run.client("restart", "--restart", PID, STATUS, *own) == 1
@@ -184,6 +186,7 @@ def _restart_fails_when_the_start_fails(run: Run) -> bool:
 
 def _restart_by_files_gives_up(run: Run) -> bool:
     serving(run)
+    run.perls_hangs()
     own = ("--restart-timeout=1",) if run.contender.name == "ours" else ()
     return run.client("restart", "--restart", PID, STATUS, *own) == 110
 
@@ -192,9 +195,14 @@ def _a_second_server_leaves_the_pid_file(run: Run) -> bool:
     run.wait_record()
     run.wait_until(run.path("pid").exists, "the pid file")
     held = run.path("pid").read_text()
-    with contextlib.suppress(Exception):
-        run.client("second", PID, "--interval=0", "--", "sleep", "9")
-    return run.path("pid").read_text() == held != ""
+    with run.begin_client(run.fill_in(PID), "--interval=0", "--", "sleep", "9") as second:
+
+        def is_changed() -> bool:
+            return run.path("pid").read_text() != held
+
+        run.wait_until(lambda: second.poll() is not None or is_changed(), "its end, or a change")
+        second.kill()
+    return held != "" and not is_changed()
 
 
 # Sockets
@@ -264,14 +272,14 @@ def _a_dead_servers_workers_do_not_keep_the_port(run: Run) -> bool:
 
 def _ready_spares_the_wait(run: Run) -> bool:
     run.wait_record()
-    return run.holds_within(run.path("status").exists, 1.5)
+    return run.comes(run.path("status").exists)
 
 
 def _the_log_is_reopened(run: Run) -> bool:
     serving(run)
     run.path("log").rename(run.path("rotated"))
     run.signal("USR1")
-    if not run.holds_within(run.path("log").exists, 2):
+    if not run.comes(run.path("log").exists):
         return False
     run.end()
     return "exiting" in run.path("log").read_text()
@@ -284,24 +292,25 @@ def _the_log_command_is_started_again(run: Run) -> bool:
     for pid in others:
         os.kill(pid, signal.SIGKILL)
     run.wait_until(lambda: not any(map(alive, others)), "the end of the log's command")
+    run.perls_hangs()
     run.hup(2)
-    return said_within(run, "killing old workers", 2)
+    return comes_to_say(run, "killing old workers")
 
 
 def _workers_run_as_the_user(run: Run) -> bool:
-    if not said_within(run, "starting new worker ", 5):
+    if not run.comes_with_perls(lambda: "starting new worker " in run.said(), LIMIT):
         return False
     worker = int(run.said().rpartition("starting new worker ")[2].split()[0])
     nobody = pwd.getpwnam("nobody").pw_uid
-    return run.holds_within(lambda: Path(f"/proc/{worker}").stat().st_uid == nobody, 2)
+    return run.comes(lambda: Path(f"/proc/{worker}").stat().st_uid == nobody)
 
 
 def _metrics_are_written(run: Run) -> bool:
-    return run.started() and run.holds_within(run.path("metrics.prom").exists, 2)
+    return run.started() and run.comes(run.path("metrics.prom").exists)
 
 
 def _a_fifo_in_the_envdir_is_passed_over(run: Run) -> bool:
-    return run.holds_within(lambda: run.record_of(1), 2)
+    return run.comes(lambda: run.record_of(1))
 
 
 def _fifo(run: Run) -> None:
@@ -331,7 +340,7 @@ def defects() -> Iterator[Case]:
         "two-hups-leave-the-interval-whole",
         _two_hups_leave_the_interval_whole,
         STATUS,
-        interval="3",
+        interval="5",
     )
     yield defect(
         "a-fork-that-fails-is-survived",
@@ -355,15 +364,14 @@ def defects() -> Iterator[Case]:
         "a-second-server-leaves-the-pid-file-alone",
         _a_second_server_leaves_the_pid_file,
         PID,
-        limit=3,
     )
-    yield defect("a-failing-start-backs-off", _a_failing_start_backs_off, plan={0: {"exit": 7}})
+    yield defect("a-failing-start-backs-off", _a_failing_start_backs_off, program=["false"])
     yield defect(
         "ready-spares-the-wait",
         _ready_spares_the_wait,
         STATUS,
         plan={0: {"ready": True}},
-        interval="3",
+        interval="600",
     )
     yield defect(
         "a-worker-that-ignores-term-is-killed",
@@ -424,7 +432,7 @@ def defects() -> Iterator[Case]:
         "term-in-the-kill-old-delay-is-acted-on-at-once",
         _term_in_the_delay_is_acted_on_at_once,
         STATUS,
-        "--kill-old-delay=3",
+        "--kill-old-delay=600",
     )
     yield defect(
         "death-is-noticed-in-failing-starts",
@@ -447,7 +455,6 @@ def defects() -> Iterator[Case]:
         plan={1: {}, 0: {"exit": 7}},
         interval="1",
         ours=[CONTROL],
-        limit=5,
     )
     yield defect(
         "restart-by-files-gives-up",
@@ -456,7 +463,6 @@ def defects() -> Iterator[Case]:
         STATUS,
         plan={1: {}, 0: {"exit": 7}},
         interval="1",
-        limit=5,
     )
     yield defect(
         "a-fifo-in-the-envdir-is-passed-over",

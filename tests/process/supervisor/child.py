@@ -12,7 +12,6 @@ import signal
 import socket
 import struct
 import sys
-import time
 from pathlib import Path
 
 PAUSE_US = 20_000
@@ -25,6 +24,7 @@ def main() -> None:
     record = {
         "environment": dict(os.environ),
         "pid": os.getpid(),
+        "plan": plan,
         "directory": str(Path.cwd()),
         "fds": sorted(int(link.name) for link in Path("/proc/self/fd").iterdir() if link.exists()),
         "signals": {
@@ -45,7 +45,8 @@ def main() -> None:
         sys.exit(plan["exit"])
     for name in plan.get("ignore", []):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
-    time.sleep(plan.get("boot", 0))
+    if "gate" in plan:
+        os.read(os.open(plan["gate"], os.O_RDONLY), 1)
     if plan.get("ready"):
         address = os.environ["NOTIFY_SOCKET"].replace("@", "\0", 1)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:

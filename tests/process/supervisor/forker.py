@@ -29,7 +29,7 @@ def work(parent: int) -> None:
     while os.getppid() == parent:
         if not held and GROW.exists():
             held = b"w" * (PLAN.get("private_mb", 0) * MB)
-        time.sleep(0.02)
+        time.sleep(0.02)  # between two looks for the file and for its parent
     os._exit(0)
 
 

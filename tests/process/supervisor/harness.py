@@ -1,4 +1,8 @@
-"""Starts the real start_server, watches what it says, and leaves nothing of it behind."""
+"""Starts the real start_server, watches what it says, and leaves nothing of it behind.
+
+No test here waits for time to pass. What must not go on yet waits at a Gate; a delay that is to be
+over is skipped by a Clock; and settle() is over when a server has taken in all that has happened.
+"""
 
 import contextlib
 import json
@@ -7,16 +11,16 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..waiting import holds
+from ..ports import free_ports
+from ..waiting import LIMIT, wait_until
 
 ROOT = Path(__file__).parents[3]
 CHILD = Path(__file__).with_name("child.py")
-LIMIT = 30.0  # seconds; nothing here takes so long unless it is broken, on a busy machine neither
+NEVER = "600"  # seconds: longer than any test waits, so it isn't the time that ends it
 
 _RUN = """
 import sys
@@ -44,17 +48,68 @@ os.setuid({uid})
 """
 
 
-def wait_until(fulfilled: Callable[[], object], what: str, limit: float = LIMIT) -> None:
-    ends = time.monotonic() + limit
-    while not holds(fulfilled):
-        assert time.monotonic() < ends, f"waited {limit} s for: {what}"
-        time.sleep(0.005)
-
-
 def alive(pid: int) -> bool:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
+
+
+class Gate:
+    """Where processes wait until the test lets them pass: a FIFO that nobody has written to."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._reached = path.with_name(f"{path.name}.reached")
+        os.mkfifo(path)
+        self._fd = os.open(path, os.O_RDWR)
+
+    def code(self) -> str:
+        """Return Python that waits here, in a line."""
+        return (
+            f"import os; open({str(self._reached)!r}, 'w').close(); "
+            f"os.read(os.open({str(self.path)!r}, os.O_RDONLY | os.O_CLOEXEC), 1)"
+        )
+
+    def wait_reached(self) -> None:
+        """Wait until somebody waits here."""
+        wait_until(self._reached.exists, f"somebody at {self.path.name}")
+
+    def let_pass(self, times: int = 1) -> None:
+        """Let so many pass, who are here or come later."""
+        os.write(self._fd, b"." * times)
+
+    def close(self) -> None:
+        """Hold nobody back any more."""
+        os.close(self._fd)
+
+
+_CLOCK = """
+import time
+_monotonic = time.monotonic
+def _skipping():
+    try:
+        with open({file!r}) as file:
+            return _monotonic() + float(file.read())
+    except FileNotFoundError:  # not put forward yet
+        return _monotonic()
+time.monotonic = _skipping
+"""
+
+
+class Clock:
+    """The monotonic clock of a server that was started with its prelude: it can be put forward."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._skipped = 0.0
+        self.prelude = _CLOCK.format(file=str(file))
+
+    def skip(self, seconds: float) -> None:
+        """Put it forward; a server that waits for something learns of it when it is woken."""
+        self._skipped += seconds
+        new = self._file.with_suffix(".new")
+        new.write_text(str(self._skipped))
+        new.replace(self._file)
 
 
 class Server:
@@ -70,13 +125,26 @@ class Server:
         self.control = directory / "control"
         self.path = directory / "listen.sock"
         self.process: subprocess.Popen[bytes] | None = None
+        self._gates: list[Gate] = []
+        self.clock = Clock(directory / "clock")
         self.plan(ready=True)
 
     def plan(self, **behaviour: object) -> None:
         """Say how the next generations behave; at once, as one may be starting."""
         new = self.plan_file.with_suffix(".new")
-        new.write_text(json.dumps(behaviour))
+        new.write_text(json.dumps(behaviour, default=str))
         new.replace(self.plan_file)
+
+    def gate(self) -> Gate:
+        """Make a gate; in a plan it is `gate=gate.path`."""
+        one = Gate(self.directory / f"gate-{len(self._gates)}")
+        self._gates.append(one)
+        return one
+
+    def skip(self, seconds: float) -> None:
+        """Let so many seconds be over, for a server that runs by its own clock."""
+        self.clock.skip(seconds)
+        self.settle()
 
     def start(
         self,
@@ -86,13 +154,19 @@ class Server:
         prelude: str = "",
         **popen: Any,
     ) -> "Server":
-        """Start it; options come before our own, so that a test can't overrule the files."""
+        """Start it; options come before our own, so that a test can't overrule the files.
+
+        Our child is waited for: it says READY=1, however long a busy machine takes to start it.
+        """
         child = [sys.executable, "-ISE", str(CHILD), str(self.plan_file)]
+        chosen = program or any(one.startswith(("--interval", "--readiness=")) for one in options)
+        own = () if chosen else ("--readiness=notify",)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [
                     *command(prelude=prelude, code=self.code),
                     *options,
+                    *own,
                     f"--pid-file={self.pid_file}",
                     f"--status-file={self.status_file}",
                     f"--control-socket={self.control}",
@@ -137,6 +211,19 @@ class Server:
         found: dict[str, Any] = json.loads(file.read_text())
         return found
 
+    def wait_starting(self) -> int:
+        """Wait for a generation that does not say that it is ready; return its number."""
+        found: list[int] = []
+
+        def is_starting() -> bool:
+            found[:] = [
+                one["number"] for one in self.status()["generations"] if one["phase"] == "starting"
+            ]
+            return bool(found) and not self.record(found[0])["plan"].get("ready")
+
+        wait_until(is_starting, "a generation that is not ready")
+        return found[0]
+
     def signal(self, number: int) -> None:
         assert self.process is not None
         self.process.send_signal(number)
@@ -159,6 +246,20 @@ class Server:
             check=False,
         )
 
+    def status(self) -> dict[str, Any]:
+        """Return what it tells of itself, asked without a client of its own."""
+        with connect(str(self.control)) as connection, connection.makefile() as answer:
+            connection.sendall(b"status\n")
+            word, _, text = answer.read().partition(" ")
+        assert word == "done", text
+        found: dict[str, Any] = json.loads(text)
+        return found
+
+    def settle(self) -> None:
+        """Wait until it has taken in, and acted on, all that has happened before."""
+        for _ in range(2):  # the first answer may come before what was there already is acted on
+            self.status()
+
     def restart(self, *options: str) -> "subprocess.CompletedProcess[str]":
         return self.client("--restart", f"--control-socket={self.control}", *options)
 
@@ -172,6 +273,8 @@ class Server:
 
     def clean_up(self) -> None:
         """End all that the test has left of its session."""
+        for one in self._gates:
+            one.close()
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -206,8 +309,7 @@ def connect(address: str | int, timeout: float = LIMIT) -> socket.socket:
     return connection
 
 
-def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_port() -> int:
+    """Return a port that nobody has, of TCP and of UDP."""
+    (port,) = free_ports(1)
+    return port

@@ -6,7 +6,6 @@ It serves the listener that start_server hands it, or with a second argument a u
 import json
 import os
 import sys
-import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from socket import AF_UNIX, socket
@@ -33,7 +32,6 @@ class _Answer(BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    time.sleep(PLAN.get("boot", 0))
     if len(sys.argv) > 2:
         listener = socket(AF_UNIX)
         listener.bind(sys.argv[2])

@@ -49,9 +49,9 @@ def main() -> None:
             write(1 + at % 2, f"#: {at}\n")  # one order, by two ways
         if PLAN.get("halves"):
             write(2, "#" * 50)
-            time.sleep(0.001)
+            time.sleep(0.001)  # so that another's words could come in between
             write(2, "#" * 50 + "\n")
-        time.sleep(PLAN.get("pause", 0.01))
+        time.sleep(PLAN.get("pause", 0.01))  # it talks all the time, and does not flood
     write(2, PLAN.get("last", f"#: ended after {at}\n"))
 
 

@@ -1,9 +1,11 @@
 """The control socket: what it answers, and that no client can hold the server up."""
 
 import socket
+from pathlib import Path
 
 import pytest
 
+from ..waiting import wait_until
 from .harness import Server, connect
 
 
@@ -43,11 +45,13 @@ def test_the_protocol_is_lines_of_a_word_and_text(server: Server) -> None:
 
 
 def test_a_client_that_leaves_does_not_stop_its_restart(server: Server) -> None:
-    server.plan(ready=True, boot=0.2)
-    server.start("--readiness=notify").wait_serving(1)
+    server.start().wait_serving(1)
+    gate = server.gate()
+    server.plan(ready=True, gate=gate.path)
     with connect(str(server.control)) as connection:
         connection.sendall(b"restart\n")
         server.wait_for("starting new worker", times=2)
+    gate.let_pass()
     server.wait_serving(2)
     server.wait_for("old worker")
     assert server.stop() == 0
@@ -59,8 +63,11 @@ def test_silent_clients_hold_nobody_up(server: Server) -> None:
     assert server.process is not None
     for connection in silent[32:]:
         assert connection.recv(1) == b"", "more than 32 at once are turned away"
+    fds = Path(f"/proc/{server.process.pid}/fd")
+    before = len(list(fds.iterdir()))
     for connection in silent[:10]:
         connection.close()
+    wait_until(lambda: len(list(fds.iterdir())) <= before - 10, "it has heard of their end")
     assert server.restart().returncode == 0
     assert server.stop() == 0
     for connection in silent[10:]:

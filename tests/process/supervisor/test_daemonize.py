@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from .harness import CHILD, LIMIT, Server, alive, command, connect, free_port, wait_until
+from ..waiting import LIMIT, wait_until
+from .harness import CHILD, Server, alive, command, connect, free_port
 
 
 class Daemon(Server):
@@ -32,6 +33,7 @@ class Daemon(Server):
                 f"--pid-file={self.pid_file}",
                 f"--status-file={self.status_file}",
                 f"--control-socket={self.control}",
+                "--readiness=notify",
                 *options,
                 "--",
                 sys.executable,
@@ -54,6 +56,8 @@ class Daemon(Server):
         return int(self.pid_file.read_text())
 
     def clean_up(self) -> None:
+        for gate in self._gates:
+            gate.close()
         with contextlib.suppress(OSError, ValueError):
             children = Path(f"/proc/{self.pid()}/task/{self.pid()}/children").read_text()
             for one in (self.pid(), *map(int, children.split())):
@@ -74,7 +78,8 @@ def _stat(pid: int) -> list[str]:
 def test_when_the_typed_command_returns_the_sockets_are_open_and_the_pid_file_is_written(
     daemon: Daemon,
 ) -> None:
-    daemon.plan(boot=1, ready=True)
+    gate = daemon.gate()
+    daemon.plan(gate=gate.path, ready=True)
     port = free_port()
     code, said = daemon.type(f"--port={port}", f"--path={daemon.path}")
     assert code == 0
@@ -82,6 +87,7 @@ def test_when_the_typed_command_returns_the_sockets_are_open_and_the_pid_file_is
     for address in (port, str(daemon.path), str(daemon.control)):
         connect(address).close()
     assert daemon.generations() == {}, "it is not ready yet, and was not waited for"
+    gate.let_pass()
     daemon.wait_serving(1)
     assert daemon.ask() == daemon.ask(port) == 1
     assert daemon.client("--stop", f"--pid-file={daemon.pid_file}").returncode == 0

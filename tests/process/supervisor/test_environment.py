@@ -4,12 +4,12 @@ import errno
 import os
 import signal
 import socket
-import time
 from pathlib import Path
 
 import pytest
 
-from .harness import LIMIT, Server, wait_until
+from ..waiting import LIMIT, wait_until
+from .harness import Server
 
 # The C library keeps two signals for itself, and nobody can undo what a runner did to those.
 OURS = sum(1 << (number - 1) for number in signal.valid_signals())
@@ -73,16 +73,21 @@ def test_a_wrong_value_at_the_start_ends_it_before_a_socket_is_made(
 
 
 def test_auto_restart_is_switched_on_and_off_by_the_envdir(server: Server, envdir: Path) -> None:
-    server.start(f"--envdir={envdir}").wait_serving(1)
+    server.start(f"--envdir={envdir}", prelude=server.clock.prelude).wait_serving(1)
+    (envdir / "AUTO_RESTART_INTERVAL").write_text("600")
+    server.skip(1000)
+    assert server.status()["restarts"] == {"boot": 1}
     (envdir / "ENABLE_AUTO_RESTART").write_text("1")
-    (envdir / "AUTO_RESTART_INTERVAL").write_text("0.2")
-    server.signal(signal.SIGHUP)
-    wait_until(lambda: min(server.generations(), default=0) >= 4, "restarts by the clock")
+    server.settle()
+    server.wait_serving(2)  # the first one is older than that
+    assert 0 < server.status()["next_timed_restart_seconds"] <= 660
+    server.skip(1000)
+    server.wait_serving(3)
     (envdir / "ENABLE_AUTO_RESTART").write_text("0")
-    time.sleep(0.6)
-    settled = server.generations()
-    time.sleep(0.5)
-    assert server.generations() == settled
+    assert server.restart().returncode == 0
+    server.skip(1000)
+    assert server.status()["next_timed_restart_seconds"] is None
+    assert server.status()["restarts"] == {"boot": 1, "auto-restart": 2, "control": 1}
 
 
 def test_the_child_runs_in_the_directory_with_default_signals_but_pipe_ignored(
@@ -138,7 +143,6 @@ def test_systemd_hears_of_readiness_state_and_stop(server: Server) -> None:
             while text not in heard:
                 heard.extend(systemd.recv(4096).decode().splitlines())
 
-        server.plan(boot=0.2, ready=True)
         server.start("--readiness=notify", env={"NOTIFY_SOCKET": str(path)})
         hear_until("READY=1")
         assert server.record(1)

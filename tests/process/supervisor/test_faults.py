@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from .harness import Server, alive, connect, wait_until
+from ..waiting import wait_until
+from .harness import Server, alive, connect
 
 NOBODY_ELSE = 64321  # a user that has no processes
 BURST = 10_000
@@ -32,6 +33,14 @@ def _pid(server: Server) -> int:
 def _cpu_seconds(pid: int) -> float:
     words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(words[11]) + int(words[12])) / TICKS
+
+
+def _idles(server: Server) -> bool:
+    """Tell whether it sleeps but for a moment, while clients knock that it can't take in."""
+    time.sleep(0.1)  # it has seen them by now; where it has not, that costs it next to nothing
+    before = _cpu_seconds(_pid(server))
+    time.sleep(1)  # no event tells that nothing happens
+    return _cpu_seconds(_pid(server)) - before < 0.2
 
 
 def _limit(server: Server, kind: int, most: int) -> None:
@@ -247,29 +256,30 @@ def test_no_timer_goes_by_the_wall_clock(server: Server) -> None:
     server.start("--interval=1", "--kill-old-delay=1", "--grace=1", prelude=_JUMPING).wait_serving(
         1
     )
-    assert 1 <= time.monotonic() - before < 4, "the interval"
+    assert time.monotonic() - before >= 1, "the interval"
     before = time.monotonic()
     server.signal(signal.SIGHUP)
     server.wait_for("\nkilling old workers")
-    assert 2 <= time.monotonic() - before < 5, "the interval and the kill-old delay"
+    assert time.monotonic() - before >= 2, "the interval and the kill-old delay"
     server.wait_serving(2)
-    assert 3 <= time.monotonic() - before < 6, "and the grace"
+    assert time.monotonic() - before >= 3, "and the grace"
 
 
 # Signals
 
 
 def test_ten_thousand_hups_are_one_restart_and_one_more(server: Server) -> None:
-    server.plan(ready=True, boot=1)
-    server.start("--readiness=notify").wait_serving(1)
-    pid = _pid(server)
+    server.start().wait_serving(1)
+    pid, gate = _pid(server), server.gate()
+    server.plan(ready=True, gate=gate.path)
     server.signal(signal.SIGHUP)
     server.wait_for("starting new worker", times=2)
     for _ in range(BURST):
         os.kill(pid, signal.SIGHUP)
-    assert server.generations().keys() == {1}, "the burst was over before the first restart"
+    server.settle()
+    gate.let_pass(times=3)
     server.wait_serving(3)
-    time.sleep(0.3)
+    assert server.status()["restart"] is None, "and no third one is to follow"
     assert server.said().count("starting new worker") == 3
     assert server.stop() == 0
 
@@ -290,16 +300,13 @@ def test_a_term_among_ten_thousand_hups_is_never_lost(server: Server) -> None:
 
 
 def _fds(server: Server) -> set[int]:
-    """Return what a running server has open, and not just for a moment."""
-    seen: list[set[int]] = []
-    while len(seen) < 3 or not seen[-1] == seen[-2] == seen[-3]:
-        time.sleep(0.02)
-        seen.append({int(one.name) for one in Path(f"/proc/{_pid(server)}/fd").iterdir()})
-    return seen[-1]
+    """Return what a running server has open now."""
+    return {int(one.name) for one in Path(f"/proc/{_pid(server)}/fd").iterdir()}
 
 
 def _leave_free(server: Server, number: int, held: ExitStack) -> None:
     """Let a running server open just so many files more; clients take the numbers in between."""
+    server.settle()
     taken = _fds(server)
     for _ in range(max(taken) + 1 - len(taken)):
         held.enter_context(connect(str(server.control)))
@@ -320,13 +327,14 @@ def test_without_free_fds_a_start_fails_and_is_tried_again(server: Server, held:
 
 
 def test_without_free_fds_what_is_under_way_goes_on(server: Server, held: ExitStack) -> None:
-    server.plan(ready=True, boot=1)
-    server.start(f"--path={server.path}", "--readiness=notify").wait_serving(1)
-    first = server.generations()[1]
+    server.start(f"--path={server.path}").wait_serving(1)
+    first, gate = server.generations()[1], server.gate()
+    server.plan(ready=True, gate=gate.path)
     server.signal(signal.SIGHUP)
     server.wait_for("starting new worker", times=2)
     _leave_free(server, 0, held)
-    assert server.generations().keys() == {1}, "no fd was free before the new one was ready"
+    gate.let_pass()
+    server.plan(ready=True)
     server.wait_serving(2)  # though its memory can't be measured, nor /proc be searched
     assert not alive(first)
     os.kill(server.generations()[2], signal.SIGKILL)
@@ -342,10 +350,7 @@ def test_a_limit_below_what_is_open_costs_no_cpu_time_and_is_got_over(
     server.start(f"--path={server.path}").wait_serving(1)
     _limit(server, resource.RLIMIT_NOFILE, 3)
     held.enter_context(connect(str(server.control)))
-    time.sleep(0.1)
-    before = _cpu_seconds(_pid(server))
-    time.sleep(1)
-    assert _cpu_seconds(_pid(server)) - before < 0.2
+    assert _idles(server)
     assert server.ask() == 1
     _limit(server, resource.RLIMIT_NOFILE, 1024)
     assert server.restart().returncode == 0
@@ -358,10 +363,7 @@ def test_clients_beyond_the_fds_cost_no_cpu_time_and_are_no_end_of_answers(
     server.start(f"--path={server.path}").wait_serving(1)
     _leave_free(server, 2, held)
     clients = [held.enter_context(connect(str(server.control))) for _ in range(12)]
-    time.sleep(0.1)
-    before = _cpu_seconds(_pid(server))
-    time.sleep(1)
-    assert _cpu_seconds(_pid(server)) - before < 0.2
+    assert _idles(server)
     assert server.ask() == 1
     assert [_hung_up(one) for one in clients] == 2 * [False] + 10 * [True]
     _limit(server, resource.RLIMIT_NOFILE, 1024)
@@ -375,10 +377,7 @@ def test_clients_cost_no_cpu_time_where_not_one_fd_is_to_be_had(
     server.start(f"--path={server.path}").wait_serving(1)
     _limit(server, resource.RLIMIT_NOFILE, 3)  # below what is open
     held.enter_context(connect(str(server.control)))
-    time.sleep(0.1)
-    before = _cpu_seconds(_pid(server))
-    time.sleep(1)
-    assert _cpu_seconds(_pid(server)) - before < 0.2
+    assert _idles(server)
     _limit(server, resource.RLIMIT_NOFILE, 1024)
     assert server.restart().returncode == 0
     assert server.stop() == 0
@@ -397,7 +396,7 @@ def _hung_up(client: socket.socket) -> bool:
 # Children that leave the process that we watch
 
 _FORKER = """
-import os, signal, socket, sys, time
+import os, signal, socket, sys
 directory, *how = sys.argv[1:]
 if os.fork() == 0:
     os.setsid()
@@ -411,13 +410,13 @@ if os.fork() == 0:
     with open(name + ".tmp", "w") as file:
         file.write(str(os.getpid()))
     os.rename(name + ".tmp", name)
-    time.sleep(600)
+    signal.pause()
 os.wait()
 if "goes" in how:
     sys.exit(0)
 notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 notify.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"].replace("@", "\\0", 1))
-time.sleep(600)
+signal.pause()
 """
 
 
@@ -461,7 +460,7 @@ def test_what_was_forked_and_ignores_the_signal_is_killed_when_the_grace_is_over
     left = _left_by(forker, 1)
     before = time.monotonic()
     assert forker.restart().returncode == 0
-    assert 1 <= time.monotonic() - before < 5
+    assert time.monotonic() - before >= 1, "the grace"
     assert not alive(left)
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from .harness import LIMIT, Activated, alive, connect, free_port, wait_until
+from ..waiting import LIMIT, wait_until
+from .harness import Activated, alive, connect, free_port
 
 
 class Systemd:
@@ -84,7 +85,7 @@ def _kill(server: Activated) -> None:
 def test_sockets_that_we_made_are_stored_before_we_are_ready(
     activated: Activated, systemd: Systemd
 ) -> None:
-    tcp, udp = free_port(), free_port(socket.SOCK_DGRAM)
+    tcp, udp = free_port(), free_port()
     _begin(
         activated, systemd, f"--path={activated.path}", f"--port=127.0.0.1:{tcp}", f"--port=u{udp}"
     )

@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+from ..waiting import wait_until
 from .harness import Server
 
 # Each costs more than the whole of start_server is allowed to, or loads one that does.
@@ -58,7 +59,12 @@ def test_an_idle_super_daemon_never_wakes_up(server: Server) -> None:
         lines = status.read_text().splitlines()
         return sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
 
-    time.sleep(0.2)
+    def asleep() -> bool:
+        return "State:\tS" in status.read_text()
+
+    server.settle()
+    wait_until(asleep, "it sleeps")
     before = switches()
-    time.sleep(1.2)
+    time.sleep(1.2)  # no event tells that nothing happens
+    assert asleep()
     assert switches() == before

@@ -3,14 +3,14 @@
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from supervisor_py import memory
 
-from .harness import Server, wait_until
+from ..waiting import wait_until
+from .harness import NEVER, Server
 
 FORKER = Path(__file__).with_name("forker.py")
 AT_ONCE = ("--min-restart-interval=0", "--memory-interval=1")
@@ -48,13 +48,13 @@ def room(server: Server) -> Path:
 def test_a_generation_over_its_budget_is_replaced_and_one_below_it_is_not(server: Server) -> None:
     server.plan(workers=2, shared_mb=40, private_mb=50)  # 40 MB of each process, counted once
     _start(server, "--memory-budget-mb=90", *AT_ONCE).wait_serving(1)
-    time.sleep(1.3)  # it is measured
+    server.settle()  # who asks for the state has it measured
     assert server.generations().keys() == {1}
     (server.directory / "grow-1").touch()
     server.wait_serving(2)
     server.wait_for("restart triggered: 1")
     assert "MB of memory are over the budget of 90 MB" in server.said()
-    time.sleep(1.3)
+    server.settle()
     assert server.generations().keys() == {2}, "which holds little"
     assert server.stop() == 0
 
@@ -62,13 +62,13 @@ def test_a_generation_over_its_budget_is_replaced_and_one_below_it_is_not(server
 def test_workers_that_share_too_little_are_replaced(server: Server) -> None:
     server.plan(workers=2, shared_mb=40, private_mb=80)
     _start(server, "--shared-floor-percent=60", *AT_ONCE).wait_serving(1)
-    time.sleep(1.3)
+    server.settle()
     assert server.generations().keys() == {1}
     (server.directory / "grow-1").touch()
     server.wait_serving(2)
     server.wait_for("restart triggered: the workers share ")
     assert "% of their memory, under the floor of 60 %" in server.said()
-    time.sleep(1.3)
+    server.settle()
     assert server.generations().keys() == {2}
     assert server.stop() == 0
 
@@ -76,19 +76,27 @@ def test_workers_that_share_too_little_are_replaced(server: Server) -> None:
 def test_the_minimum_interval_holds_restarts_for_memory_back(server: Server) -> None:
     server.plan(workers=1)
     _start(
-        server, "--memory-budget-mb=1", "--min-restart-interval=2", "--memory-interval=1"
+        server,
+        "--memory-budget-mb=1",
+        f"--min-restart-interval={NEVER}",
+        "--memory-interval=1",
+        prelude=server.clock.prelude,
     ).wait_serving(1)
-    began = time.monotonic()
+    server.skip(float(NEVER) / 2)
+    assert server.status()["restart"] is None
+    assert server.generations().keys() == {1}
+    server.skip(float(NEVER))
     server.wait_serving(2)
-    assert 1.8 < time.monotonic() - began < 6
+    assert server.status()["restarts"] == {"boot": 1, "memory": 1}
     assert server.stop() == 0
 
 
 def test_without_a_budget_or_a_floor_memory_replaces_nothing(server: Server) -> None:
     server.plan(workers=2, private_mb=50)
     (server.directory / "grow-1").touch()
-    _start(server, *AT_ONCE).wait_serving(1)
-    time.sleep(1.3)
+    _start(server, *AT_ONCE, prelude=server.clock.prelude).wait_serving(1)
+    server.skip(float(NEVER))
+    assert server.status()["restart"] is None
     assert server.generations().keys() == {1}
     assert server.stop() == 0
 
@@ -138,11 +146,13 @@ def test_a_restart_that_never_fits_is_put_off_says_why_and_gives_the_workers_bac
 
 def test_without_a_signal_to_shrink_a_restart_just_waits(server: Server, room: Path) -> None:
     server.plan(workers=2)
-    _start(server, prelude=ROOM.format(file=str(room))).wait_serving(1)
+    clock = server.clock.prelude
+    _start(server, prelude=f"{clock}\n{ROOM.format(file=str(room))}").wait_serving(1)
     _leave(room, "1000")
     server.signal(signal.SIGHUP)
     server.wait_for("restart waits")
-    time.sleep(1.2)
+    server.skip(2)  # it has looked again
+    assert server.status()["restart"]["waits_for_memory"]
     assert _processes(server, 1) == 3
     assert not (server.directory / "signals-1").exists()
     _leave(room, "1e9")
@@ -171,7 +181,9 @@ def test_a_generation_learns_whether_it_is_the_only_one(server: Server) -> None:
     wait_until((server.directory / "generation-3.json").exists, "a failing one")
     assert boot(3) is None
     os.kill(pid, signal.SIGKILL)
-    server.plan(ready=True)
+    server.wait_for("died unexpectedly")
+    server.wait_for("starting new worker", server.said().count("starting new worker") + 1)
+    server.plan(ready=True)  # for one that was started when there was no other
     wait_until(lambda: max(server.generations(), default=0) > 3, "a new one serves")
     assert boot(max(server.generations())) == "1"
     assert server.stop() == 0

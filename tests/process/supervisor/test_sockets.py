@@ -12,7 +12,8 @@ import pytest
 from supervisor_py import handoff
 
 from ..machine import needs_ipv6
-from .harness import LIMIT, Activated, Server, connect, free_port, wait_until
+from ..waiting import LIMIT, wait_until
+from .harness import Activated, Server, connect, free_port
 
 
 def _listener(path: Path) -> socket.socket:
@@ -24,7 +25,7 @@ def _listener(path: Path) -> socket.socket:
 
 
 def test_tcp_udp_and_unix_sockets_are_served_and_told_in_both_protocols(server: Server) -> None:
-    tcp, udp, local = free_port(), free_port(socket.SOCK_DGRAM), free_port()
+    tcp, udp, local = free_port(), free_port(), free_port()
     server.start(
         f"--path={server.path}", f"--port=127.0.0.1:{tcp}", f"--port=u{udp}", f"--port={local}"
     ).wait_serving(1)
@@ -199,9 +200,9 @@ def test_a_child_may_read_its_sockets_with_our_module(server: Server) -> None:
     code = (
         f"import sys, os; sys.path.insert(0, {str(Path(handoff.__file__).parents[1])!r})\n"
         "from supervisor_py.handoff import inherited\n"
-        "import time, pathlib\n"
+        "import pathlib, signal\n"
         f"pathlib.Path({str(out)!r}).write_text(repr(inherited(os.environ, os.getpid())))\n"
-        "time.sleep(60)"
+        "signal.pause()"
     )
     program = [sys.executable, "-c", code]
     server.start(f"--path={server.path}", "--interval=0", program=program)

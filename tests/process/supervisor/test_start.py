@@ -14,7 +14,8 @@ import pytest
 from supervisor_py import asking
 from supervisor_py.errors import FatalError
 
-from .harness import LIMIT, Server, command, free_port, wait_until
+from ..waiting import LIMIT, wait_until
+from .harness import Server, command, free_port
 
 _PROGRAM = ("--", "sleep", "60")
 

@@ -18,7 +18,8 @@ import pytest
 
 from supervisor_py import __version__
 
-from .harness import LIMIT, ROOT, Activated, Server, alive, command, connect, free_port, wait_until
+from ..waiting import LIMIT, wait_until
+from .harness import NEVER, ROOT, Activated, Server, alive, command, connect, free_port
 
 TALKER = Path(__file__).with_name("talker.py")
 NEW = "9.9.9"
@@ -26,7 +27,7 @@ NEW = "9.9.9"
 # What comes before the code of the super-daemon, and of the one that only checks.
 CURRENT = "sys.path.insert(0, {current!r})"
 AT_REPLACE = """
-import os, time
+import os
 from supervisor_py import upgrade
 _real = upgrade.Upgrader.replace
 def _replace(*given):
@@ -35,15 +36,14 @@ def _replace(*given):
 upgrade.Upgrader.replace = _replace
 """
 AT_CHECK = """
-import os, time
+import os
 if "START_SERVER_CHECK" in os.environ:
-    open({flag!r}, "w").close()
-    time.sleep({seconds})
+    {what}
 """
 
 
 LEAVES = """
-import os, signal, socket, sys, time
+import os, signal, socket, sys
 directory, stderr = sys.argv[1:]
 if os.fork() == 0:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -51,14 +51,14 @@ if os.fork() == 0:
         os.close(2)
     with open(f"{directory}/left-{os.environ['SERVER_STARTER_GENERATION']}", "w") as file:
         file.write(str(os.getpid()))
-    time.sleep(20)
-    os._exit(0)
+    signal.pause()
 address = os.environ["NOTIFY_SOCKET"].replace("@", "\\0", 1)
 socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"READY=1", address)
 signal.pause()
 """
 
 
+WAITS = "import signal, sys; open(f'{__file__}.waits', 'w').close(); signal.pause()"
 TALKS = "import sys; sys.stderr.write('more\\n' * 99_999 + 'and so on\\n'); sys.exit(3)"
 
 
@@ -105,21 +105,11 @@ def _status(server: Server) -> dict[str, Any]:
 def _fds(server: Server) -> list[str]:
     """Return what an idle server has open, but for what each process makes anew."""
     assert server.process is not None
-    directory = Path(f"/proc/{server.process.pid}/fd")
-    seen: list[list[str]] = []
-
-    def settled() -> bool:
-        found = []
-        for link in directory.iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                found.append(str(link.readlink()))
-        seen.append(sorted(one for one in found if not one.startswith("anon_inode")))
-        time.sleep(0.02)
-        return len(seen) > 3 and seen[-1] == seen[-2] == seen[-3]
-
-    wait_until(settled, "an idle server")
+    server.settle()
+    links = [str(link.readlink()) for link in Path(f"/proc/{server.process.pid}/fd").iterdir()]
+    found = sorted(one for one in links if not one.startswith("anon_inode"))
     # The wake-up pipe and the pipe to the generation look alike: their number counts.
-    return [one.split(":")[0] if one.startswith("pipe") else one for one in seen[-1]]
+    return [one.split(":")[0] if one.startswith("pipe") else one for one in found]
 
 
 def _messages(notify: socket.socket) -> list[str]:
@@ -134,7 +124,7 @@ def _messages(notify: socket.socket) -> list[str]:
 def test_an_upgrade_runs_the_new_code_and_keeps_all_the_rest(
     server: Server, versions: Versions
 ) -> None:
-    tcp, udp = free_port(), free_port(socket.SOCK_DGRAM)
+    tcp, udp = free_port(), free_port()
     server.start(
         f"--path={server.path}",
         f"--port=127.0.0.1:{tcp}",
@@ -249,7 +239,8 @@ def test_a_hup_in_the_middle_of_an_upgrade_is_not_lost(
     server.start(prelude=prelude).wait_serving(1)
     assert _upgrade(server).returncode == 0
     server.wait_serving(2)
-    time.sleep(0.1)
+    server.settle()
+    assert _status(server)["restart"] is None
     assert server.generations().keys() == {2}, "it is one restart"
     assert server.stop() == 0
 
@@ -266,7 +257,7 @@ def test_hups_at_any_time_around_upgrades_are_not_lost(server: Server) -> None:
     server.start().wait_serving(1)
     for number in range(2, 10):
         server.signal(signal.SIGUSR2)
-        time.sleep(0.04 * (number - 2))
+        time.sleep(0.04 * (number - 2))  # at another moment of the upgrade each time
         server.signal(signal.SIGHUP)
         wait_until(lambda: max(server.generations(), default=0) >= number, "a restart")  # noqa: B023
     assert server.stop() == 0
@@ -275,14 +266,15 @@ def test_hups_at_any_time_around_upgrades_are_not_lost(server: Server) -> None:
 def test_requests_that_came_in_along_with_the_upgrade_are_answered_after_it(
     server: Server,
 ) -> None:
-    server.start(prelude=AT_REPLACE.format(what="    time.sleep(0.3)")).wait_serving(1)
+    gate = server.gate()
+    server.start(prelude=AT_REPLACE.format(what=f"    {gate.code()}")).wait_serving(1)
     with connect(str(server.control)) as half, connect(str(server.control)) as whole:
         half.sendall(b"sta")
         with connect(str(server.control)) as asking:
             asking.sendall(b"upgrade\n")
-            server.wait_for("checking the new version")
-            time.sleep(0.2)
+            gate.wait_reached()
             whole.sendall(b"status\n")
+            gate.let_pass()
             assert asking.makefile().read().startswith("done upgraded start_server")
         half.sendall(b"tus\n")
         for connection in (half, whole):
@@ -294,8 +286,9 @@ def test_requests_that_came_in_along_with_the_upgrade_are_answered_after_it(
 
 def test_a_generation_that_dies_at_the_exec_is_noticed(server: Server) -> None:
     kill = (
-        f"    os.kill(int(open({str(server.status_file)!r}).read().split(':')[1]), 9)\n"
-        "    time.sleep(0.1)"
+        f"    pid = int(open({str(server.status_file)!r}).read().split(':')[1])\n"
+        "    os.kill(pid, 9)\n"
+        "    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)"
     )
     server.start(f"--path={server.path}", prelude=AT_REPLACE.format(what=kill)).wait_serving(1)
     pid = server.generations()[1]
@@ -309,13 +302,14 @@ def test_a_generation_that_dies_at_the_exec_is_noticed(server: Server) -> None:
 def test_a_generation_that_dies_while_the_new_version_is_checked_spoils_nothing(
     server: Server,
 ) -> None:
-    flag = server.directory / "checking"
-    server.start(
-        f"--path={server.path}", prelude=AT_CHECK.format(flag=str(flag), seconds=0.3)
-    ).wait_serving(1)
+    gate = server.gate()
+    server.start(f"--path={server.path}", prelude=AT_CHECK.format(what=gate.code()))
+    server.wait_serving(1)
     server.signal(signal.SIGUSR2)
-    wait_until(flag.exists, "the check runs")
+    gate.wait_reached()
     os.kill(server.generations()[1], signal.SIGKILL)
+    server.wait_for("died unexpectedly")
+    gate.let_pass()
     server.wait_for("upgraded start_server")
     server.wait_serving(2)
     assert server.ask() == 2
@@ -324,26 +318,32 @@ def test_a_generation_that_dies_while_the_new_version_is_checked_spoils_nothing(
 
 def test_a_draining_generation_still_has_its_grace_and_no_more(server: Server) -> None:
     server.plan(ready=True, ignore=["SIGTERM"])
-    server.start("--grace=1.5", "--max-generations=3").wait_serving(1)
+    options = (f"--grace={NEVER}", "--max-generations=3")
+    server.start(*options, prelude=server.clock.prelude).wait_serving(1)
     old = server.generations()[1]
     server.signal(signal.SIGHUP)
     server.wait_for("killing old workers")
     assert _upgrade(server).returncode == 0
     assert server.generations().keys() == {1, 2}
+    server.skip(float(NEVER) / 2)
     assert alive(old)
-    server.wait_for(f"worker {old} did not end within 1.5 secs, sending KILL")
+    server.skip(float(NEVER) / 2)
+    server.wait_for(f"worker {old} did not end within {NEVER} secs, sending KILL")
     server.wait_for(f"old worker {old} died, status:9")
     server.wait_serving(2)
 
 
 def test_a_kill_old_delay_goes_on(server: Server) -> None:
-    server.start("--kill-old-delay=1", "--max-generations=3").wait_serving(1)
+    options = (f"--kill-old-delay={NEVER}", "--max-generations=3")
+    server.start(*options, prelude=server.clock.prelude).wait_serving(1)
     old = server.generations()[1]
     server.signal(signal.SIGHUP)
-    server.wait_for("sleeping 1 secs before killing old workers")
+    server.wait_for(f"sleeping {NEVER} secs before killing old workers")
     assert _upgrade(server).returncode == 0
     assert [one["phase"] for one in _status(server)["generations"]] == ["retiring", "serving"]
+    server.skip(float(NEVER) / 2)
     assert alive(old)
+    server.skip(float(NEVER) / 2)
     server.wait_for(f"old worker {old} died, status:15")
     server.wait_serving(2)
     assert server.stop() == 0
@@ -355,9 +355,10 @@ def test_what_a_generation_has_left_behind_is_still_ended(server: Server, stderr
     server.start(
         f"--path={server.path}",
         "--readiness=notify",
-        "--grace=1.5",
+        f"--grace={NEVER}",
         "--max-generations=3",
         program=program,
+        prelude=server.clock.prelude,
     ).wait_serving(1)
     main, file = server.generations()[1], server.directory / "left-1"
     wait_until(lambda: file.exists() and file.read_text(), "what it forks")
@@ -368,8 +369,10 @@ def test_what_a_generation_has_left_behind_is_still_ended(server: Server, stderr
         done = _upgrade(server)
         assert done.returncode == 0, done.stderr
         assert [one["main_process_gone"] for one in _status(server)["generations"]] == [True, False]
+        server.skip(float(NEVER) / 2)
         assert alive(left)
-        server.wait_for(f"worker {main} did not end within 1.5 secs, sending KILL")
+        server.skip(float(NEVER) / 2)
+        server.wait_for(f"worker {main} did not end within {NEVER} secs, sending KILL")
         server.wait_for(f"what worker {main} left behind is gone")
         assert not alive(left)
         server.wait_serving(2)
@@ -396,11 +399,15 @@ def test_a_back_off_goes_on(server: Server) -> None:
 
 def test_an_upgrade_that_is_asked_for_in_a_restart_comes_after_it(server: Server) -> None:
     server.start().wait_serving(1)
-    server.plan(ready=True, boot=0.4)
-    with connect(str(server.control)) as restarting:
+    gate = server.gate()
+    server.plan(ready=True, gate=gate.path)
+    with connect(str(server.control)) as restarting, connect(str(server.control)) as upgrading:
         restarting.sendall(b"restart\n")
         server.wait_for("starting new worker", times=2)
-        assert _upgrade(server).returncode == 0
+        upgrading.sendall(b"upgrade\n")
+        server.wait_for("upgrade of start_server asked")
+        gate.let_pass()
+        assert upgrading.makefile().read().startswith("done upgraded start_server")
         assert server.generations().keys() == {2}
         assert "done generation 2 serves" in restarting.makefile().read()
     said = server.said()
@@ -416,25 +423,33 @@ def test_an_upgrade_that_is_asked_for_in_a_restart_comes_after_it(server: Server
         (("handover.py", "_FORMAT = 1", "_FORMAT = 2"), "has format 1, and 2 is known"),
         (("handover.py", "    started: float", "    more: int\n    started: float"), "field more"),
         (("cli.py", "import sys", TALKS), "would not run: and so on"),
-        (("cli.py", "import sys", "import sys, time; time.sleep(60)"), "not up within 2.5 seconds"),
+        (("cli.py", "import sys", WAITS), "not up within 30 seconds"),
     ],
 )
 def test_a_new_version_that_would_not_run_changes_nothing_and_the_next_one_is_tried_anew(
     server: Server, versions: Versions, broken: tuple[str, str, str], words: str
 ) -> None:
     file, before, after = broken
-    hurry = f"{versions.prelude}\nfrom supervisor_py import upgrade\nupgrade.PATIENCE = 2.5"
-    server.start(f"--path={server.path}", prelude=hurry).wait_serving(1)
+    prelude = f"{versions.prelude}\n{server.clock.prelude}"
+    server.start(f"--path={server.path}", prelude=prelude).wait_serving(1)
     generations, held = server.generations(), _fds(server)
     package = versions.add("broken", NEW) / file
     text = package.read_text()
     assert before in text
     package.write_text(text.replace(before, after, 1))
     versions.switch("broken")
-    failed = _upgrade(server)
-    assert failed.returncode == 1
-    assert words in failed.stderr
-    assert "start_server stays as it is" in failed.stderr
+    asked = [*command(), "--upgrade", f"--control-socket={server.control}"]
+    with subprocess.Popen(asked, stderr=subprocess.PIPE, text=True) as client:
+        if after == WAITS:
+            wait_until(package.with_name("cli.py.waits").exists, "the check waits")
+            server.skip(20)
+            assert client.poll() is None
+            server.skip(20)
+        assert client.stderr is not None
+        said = client.stderr.read()
+    assert client.returncode == 1
+    assert words in said
+    assert "start_server stays as it is" in said
     server.wait_for("start_server stays as it is")
     known = _status(server)
     assert known["version"] == __version__
@@ -454,12 +469,11 @@ def test_a_new_version_that_would_not_run_changes_nothing_and_the_next_one_is_tr
 
 
 def test_a_stop_during_the_check_ends_it_too(server: Server) -> None:
-    flag = server.directory / "checking"
-    server.start(
-        f"--path={server.path}", prelude=AT_CHECK.format(flag=str(flag), seconds=60)
-    ).wait_serving(1)
+    gate = server.gate()
+    server.start(f"--path={server.path}", prelude=AT_CHECK.format(what=gate.code()))
+    server.wait_serving(1)
     server.signal(signal.SIGUSR2)
-    wait_until(flag.exists, "the check runs")
+    gate.wait_reached()
     assert server.process is not None
     pid = server.process.pid
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -469,12 +483,11 @@ def test_a_stop_during_the_check_ends_it_too(server: Server) -> None:
 
 
 def test_a_check_that_goes_on_in_silence_costs_no_cpu_time(server: Server) -> None:
-    flag = server.directory / "checking"
-    silent = AT_CHECK.replace("    open", "    os.closerange(1, 3)\n    open")
-    silent = silent.format(flag=str(flag), seconds=1)
+    gate = server.gate()
+    silent = AT_CHECK.format(what=f"os.closerange(1, 3); {gate.code()}")
     server.start(prelude=silent).wait_serving(1)
     server.signal(signal.SIGUSR2)
-    wait_until(flag.exists, "the check runs")
+    gate.wait_reached()
     assert server.process is not None
     stat = Path(f"/proc/{server.process.pid}/stat")
 
@@ -482,8 +495,9 @@ def test_a_check_that_goes_on_in_silence_costs_no_cpu_time(server: Server) -> No
         return sum(map(int, stat.read_text().rpartition(")")[2].split()[11:13]))
 
     before = ticks()
-    time.sleep(0.5)
+    time.sleep(0.5)  # no event tells that nothing happens
     assert ticks() - before < 10, "hundredths of a second"
+    gate.let_pass()
     server.wait_for("upgraded start_server")
     assert server.stop() == 0
 

@@ -16,7 +16,8 @@ import pytest
 from supervisor_py import users
 
 from ..machine import folder_for_others
-from .harness import AS_NOBODY, LIMIT, Server, alive, command, connect, wait_until
+from ..waiting import LIMIT, wait_until
+from .harness import AS_NOBODY, Server, alive, command, connect
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 NOBODY = pwd.getpwnam("nobody")
