@@ -80,6 +80,7 @@ def test_auto_restart_is_switched_on_and_off_by_the_envdir(server: Server, envdi
     (envdir / "ENABLE_AUTO_RESTART").write_text("1")
     server.settle()
     server.wait_serving(2)  # the first one is older than that
+    # the promise: the interval, and a tenth of it at most
     assert 0 < server.status()["next_timed_restart_seconds"] <= 660
     server.skip(1000)
     server.wait_serving(3)
