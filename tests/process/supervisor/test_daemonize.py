@@ -159,7 +159,7 @@ def test_nothing_of_the_typed_command_is_kept_open(daemon: Daemon) -> None:
     ("option", "code", "words"),
     [
         ("--port=127.0.0.1:{taken}", 98, "failed to bind to 127.0.0.1:{taken}: Address already"),
-        ("--pid-file=/nonexistent/pid", 2, "failed to open file:/nonexistent/pid"),
+        ("--pid-file={directory}/none/pid", 2, "failed to open file:{directory}/none/pid"),
         ("--signal-on-hup=NOPE", 1, '"NOPE" is not a signal'),
     ],
 )
@@ -167,10 +167,10 @@ def test_the_typed_command_ends_with_the_error_and_its_exit_status(
     daemon: Daemon, option: str, code: int, words: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        found, said = daemon.type(option.replace("{taken}", port))
+        known = {"taken": taken.getsockname()[1], "directory": daemon.directory}
+        found, said = daemon.type(option.format(**known))
     assert found == code
-    assert words.replace("{taken}", port) in said
+    assert words.format(**known) in said
     assert not daemon.pid_file.exists()
     assert not daemon.control.exists()
 

@@ -212,7 +212,8 @@ def test_a_name_alone_does_not_make_a_socket_ours(activated: Activated) -> None:
 
 
 def test_a_systemd_that_does_not_answer_is_said_and_survived(activated: Activated) -> None:
-    activated.start(f"--path={activated.path}", env={"NOTIFY_SOCKET": "/nonexistent"})
+    nobody = str(activated.directory / "none")
+    activated.start(f"--path={activated.path}", env={"NOTIFY_SOCKET": nobody})
     activated.wait_serving(1)
     assert "failed to tell systemd FDSTORE=1: No such file or directory" in activated.said()
     assert activated.ask() == 1

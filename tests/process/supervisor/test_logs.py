@@ -176,14 +176,16 @@ def _commands(server: Server) -> Path:
 def _kill_waiting(server: Server, command: int) -> None:
     """Kill a log command while it waits: what it has read and not written dies with it."""
     assert server.process is not None
-    stopped = server.process.pid
-    server.signal(signal.SIGSTOP)
-    wait_until(lambda: _state(stopped) == "T", "the server is stopped")
+    writers = [server.process.pid, *server.generations().values()]
+    for one in writers:
+        os.kill(one, signal.SIGSTOP)
+        wait_until(lambda: _state(one) == "T", "it is stopped")  # noqa: B023
     with Path(f"/proc/{command}/fd/0").open("rb") as pipe:
         wait_until(lambda: _unread(pipe.fileno()) == 0, "it has read all")
     wait_until(lambda: _state(command) == "S", "it has written all, and waits")
     os.kill(command, signal.SIGKILL)
-    server.signal(signal.SIGCONT)
+    for one in writers:
+        os.kill(one, signal.SIGCONT)
 
 
 def _state(pid: int) -> str:

@@ -89,7 +89,8 @@ def test_stop_never_signals_the_pid_of_a_server_that_is_dead(server: Server) -> 
     status = f"--status-file={server.status_file}"
     # A HUP would end this test.
     assert server.client("--restart", f"--pid-file={server.pid_file}", status).returncode == 3
-    assert server.client("--stop", "--pid-file=/nonexistent/pid").returncode == 2
+    missing = server.directory / "missing" / "pid"
+    assert server.client("--stop", f"--pid-file={missing}").returncode == 2
     assert server.client("--stop").returncode == 255
 
 
