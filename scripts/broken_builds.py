@@ -155,7 +155,7 @@ SCENARIOS = (
         (
             Patch(
                 "plugins/modules/pool_state.py",
-                "{'' if absent else effects.go_back(pool)}",
+                "{'' if absent else effects.go_back(pool, steps)}",
                 "",
             ),
         ),

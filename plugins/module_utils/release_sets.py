@@ -117,6 +117,10 @@ class Sets:
         releases.point(current, Path("sets") / name)
         return changed
 
+    def deactivate(self) -> None:
+        """Use no set: what leads through it leads nowhere."""
+        (self.folder / "current").unlink(missing_ok=True)
+
     def confirm(self, name: str) -> None:
         """Note that a set has passed the health gate."""
         os.utime(self.path(name))

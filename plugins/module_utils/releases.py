@@ -109,9 +109,12 @@ def choose(wanted: str, record: Mapping[str, Mapping[str, Any]], now: str) -> st
     found = [name for name in names if wanted != "previous" and name.startswith(wanted)]
     if wanted == "previous":
         older = names[names.index(now) + 1 :] if now in names else []
+        older = [name for name in older if not record[name].get("failed")]
         if older:
             return older[0]
-        raise ReleaseError(f"no release is older than the current one; {listing(record, now)}")
+        raise ReleaseError(
+            f"no release that has served is older than the current one; {listing(record, now)}"
+        )
     if len(found) == 1:
         return found[0]
     fault = f'"{wanted}" is the begin of {len(found)} names' if found else f'no release "{wanted}"'
@@ -125,7 +128,9 @@ def listing(record: Mapping[str, Mapping[str, Any]], now: str) -> str:
         entry = record[name]
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(entry.get("deployed", 0)))
         origin = f", {entry['origin']}" if entry.get("origin") else ""
-        lines.append(f"{name} ({at} UTC{origin}{', current' if name == now else ''})")
+        marks = ", failed" if entry.get("failed") else ""
+        marks += ", current" if name == now else ""
+        lines.append(f"{name} ({at} UTC{origin}{marks})")
     return f"there is: {'; '.join(lines)}" if lines else "there is none"
 
 

@@ -145,13 +145,13 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import health, hooks, release_sets, releases
+from ..module_utils import health, hooks, journal, release_sets, releases
 
 Properties = dict[str, str]
 
@@ -167,7 +167,6 @@ SHOWN = (
     "StatusErrno",
     *LIMITS,
 )
-JOURNAL_LINES = "40"
 POLL_SECONDS = 0.2
 START_SERVER = "/usr/local/bin/start_server"
 NOTES = Path("/etc/kechi/pools")
@@ -182,7 +181,11 @@ MISSING = "; can't load "  # in the status of a vhost server that serves the oth
 
 
 class PoolError(Exception):
-    """A pool can't be brought to its state; the message says why."""
+    """A pool can't be brought to its state; says why, and in which apps, where that is known."""
+
+    def __init__(self, message: str, apps: Collection[str] = ()) -> None:
+        super().__init__(message)
+        self.apps = frozenset(apps)
 
 
 def digest(paths: list[str], instead: Mapping[Path, Path] | None = None, more: str = "") -> str:
@@ -269,11 +272,17 @@ def around(steps: list[str], *, active: str, good: str, target: str, hooked: boo
     return [*first, *rest, *(["gate"] if gated else [])]
 
 
+def unhealthy(check: Mapping[str, Any], error: health.Unhealthy) -> str:
+    """What the gate says of an app."""
+    return f"the app {check['app']} does not answer as it should: {error}"
+
+
 class Pools:
     """The effects: systemctl, and the digests' files."""
 
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
+        self._since: journal.Since | None = None  # the begin of the current try
 
     def show(self, unit: str) -> Properties:
         """The unit's properties that matter here."""
@@ -321,6 +330,7 @@ class Pools:
 
     def bring(self, pool: dict[str, Any], target: str, steps: list[str]) -> None:
         """Do the steps; raises PoolError."""
+        self._since = journal.Since(self.module.run_command)
         noted = False
         for step in steps:
             if step not in BEFORE and step != "activate" and not noted:
@@ -333,12 +343,15 @@ class Pools:
         if not noted:
             self._note(pool, target)
 
-    def go_back(self, pool: dict[str, Any]) -> str:
-        """Use the last set that was good, if it is not the one in use; returns what to tell."""
+    def go_back(self, pool: dict[str, Any], failed: list[str]) -> str:
+        """Use the last set that was good, if it is not the one in use; returns what to tell.
+
+        `failed` are the steps of which one has failed.
+        """
         sets = release_sets.Sets(pool["name"])
         good = sets.good
         if not good or sets.active == good:
-            return ""
+            return self._withdraw(pool["name"], failed)
         steps = [step for step in self.plan(pool, good) if step not in (*BEFORE, "gate")]
         if {"start", "restart", "reload"}.isdisjoint(steps):
             # what has failed may be under way still, or be tried again
@@ -347,8 +360,37 @@ class Pools:
         try:
             self.bring(pool, good, steps)
         except PoolError as error:
-            return f"Going back to the releases before ({names}) failed, too: {error}"
+            told = f"Going back to the releases before ({names}) failed, too: {error}"
+            return f"{told}\n{self._withdraw(pool['name'], failed)}".strip()
         return f"The releases before serve again: {names}"
+
+    def _withdraw(self, name: str, failed: list[str]) -> str:
+        """Stop a pool that this run was to start, and that has never been good, or was off before.
+
+        systemd and the super-daemon would go on trying, for ever.
+        """
+        sets = release_sets.Sets(name)
+        if "start" not in failed or not sets.active or (sets.good and "enable" not in failed):
+            return ""
+        units = [f"kechi@{name}.service", f"kechi@{name}.socket", *self.stale(name, [])]
+        rc, out, err = self.module.run_command(["systemctl", "disable", "--now", *units])
+        self.module.run_command(["systemctl", "reset-failed", *units])
+        if not sets.good:
+            sets.deactivate()
+        if rc:
+            return f"It can't be stopped: {(err or out).strip()}"
+        return "It did not run before: it is stopped and disabled again, until a run starts it"
+
+    def note_failure(self, pool: dict[str, Any], target: str, error: PoolError) -> None:
+        """Note which releases of a set are new, and have failed."""
+        sets = release_sets.Sets(pool["name"])
+        known = sets.releases(sets.good)
+        for app, name in sets.releases(target).items():
+            if known.get(app) != name and (not error.apps or app in error.apps):
+                try:
+                    releases.note(release_sets.APPS / app, name, failed=True)
+                except OSError as fault:
+                    self.module.warn(f"{app}: that {name} has failed can't be noted: {fault}")
 
     def act(self, pool: dict[str, Any], step: str, target: str) -> None:
         """One step."""
@@ -466,14 +508,15 @@ class Pools:
                          *(f"--bind=unix:{path}" for path in sorted(sockets.values()))]  # fmt: skip
                 rc, out, err = self.module.run_command([*self._trial(pool).serve(unit), *words])
                 fault = (err or out).strip() if rc else ""
-            faults = [fault] if fault else self._faults(pool, sockets)
+            faults = {} if fault else self._faults(pool, sockets)
         finally:
             self.module.run_command(["systemctl", "stop", service])
-        if faults:
+        if fault or faults:
             raise PoolError(
                 "what is new does not serve as it should in a trial, so it goes on as it is: "
-                + "\n".join(faults)
-                + self._journal(service)
+                + "\n".join([fault] if fault else faults.values())
+                + self._journal(service, about["apps"], faults),
+                faults,
             )
 
     def _try_command(self, pool: dict[str, Any], unit: str, words: list[str]) -> str:
@@ -483,17 +526,17 @@ class Pools:
             rc, out, err = self.module.run_command([start[0], "--no-block", *start[1:], *words])
             return (err or out).strip() if rc else self._started(f"{unit}.service")
 
-    def _faults(self, pool: dict[str, Any], sockets: Mapping[str, str]) -> list[str]:
-        """What each app of a trial answers wrongly."""
+    def _faults(self, pool: dict[str, Any], sockets: Mapping[str, str]) -> dict[str, str]:
+        """What each app of a trial answers wrongly, by its name."""
         # a command may be alive long before it has loaded, and need not say when it has
         seconds = self.module.params["load_seconds" if pool["command"] else "health_seconds"]
-        faults = []
+        faults = {}
         for check in pool["checks"]:
             asked = {**check, "socket": sockets[check["socket"]]}
             try:
                 health.check(asked, seconds, None)
             except health.Unhealthy as error:
-                faults.append(f"the app {check['app']} does not answer as it should: {error}")
+                faults[check["app"]] = unhealthy(check, error)
         return faults
 
     def _pending(self, pool: dict[str, Any], target: str) -> Iterator[tuple[dict[str, Any], Path]]:
@@ -523,7 +566,8 @@ class Pools:
                 )
                 if fault:
                     raise PoolError(
-                        f"a hook of the app {hook['app']} failed, so it goes on as it is: {fault}"
+                        f"a hook of the app {hook['app']} failed, so it goes on as it is: {fault}",
+                        [hook["app"]],
                     )
             releases.note(release.parent.parent, release.name, hooks_done=True)
 
@@ -532,21 +576,29 @@ class Pools:
         sets = release_sets.Sets(pool["name"])
         front = health.front_end()
         known = sets.about(sets.good).get("routes", {})
-        faults = []
+        faults = {}
         for check in pool["checks"]:
             # the front end is told of another socket or host only after this
             way = front if known.get(check["site"]) == check["socket"] else None
             try:
                 health.check(check, self.module.params["health_seconds"], way)
             except health.Unhealthy as error:
-                faults.append(f"the app {check['app']} does not answer as it should: {error}")
+                faults[check["app"]] = unhealthy(check, error)
         if faults:
-            self._fail(pool["name"], "\n".join(faults))
+            self._fail(pool["name"], "\n".join(faults.values()), faults)
         sets.confirm(target)
+        self._note_success(sets, target)
         try:
             sets.prune(self.module.params["keep"])
         except OSError as error:  # it serves, and the next deploy tries again
             self.module.warn(f"pool {sets.pool}: what is old can't be removed: {error}")
+
+    @staticmethod
+    def _note_success(sets: release_sets.Sets, target: str) -> None:
+        """Releases that have failed once, for a setting maybe, are good from now on."""
+        for app, name in sets.releases(target).items():
+            if releases.read(release_sets.APPS / app).get(name, {}).get("failed"):
+                releases.note(release_sets.APPS / app, name, failed=False)
 
     def _wait_until_up(self, name: str, service: str) -> None:
         fault = self._started(service)
@@ -575,7 +627,9 @@ class Pools:
         for generation in json.loads(out)["generations"]:
             _, found, missing = (generation["status"] or "").partition(MISSING)
             if found:
-                self._fail(name, f"its first generation can't load {missing.partition(';')[0]}")
+                names = missing.partition(";")[0]
+                apps = [app for app in release_sets.Sets(name).served if app in names.split(", ")]
+                self._fail(name, f"its first generation can't load {names}", apps)
 
     @staticmethod
     def _made_of(name: str, kind: str) -> None:
@@ -592,16 +646,25 @@ class Pools:
             self._fail(name, f"{' '.join(command)}: {(err or out).strip()}")
         return str(out)
 
-    def _fail(self, name: str, why: str) -> None:
+    def _fail(self, name: str, why: str, failed: Collection[str] = ()) -> None:
         """End with the journal of the pool: what its apps said is the reason."""
-        raise PoolError(f"{why}{self._journal(f'kechi@{name}.service')}")
+        known = release_sets.Sets(name).served
+        raise PoolError(f"{why}{self._journal(f'kechi@{name}.service', known, failed)}", failed)
 
-    def _journal(self, unit: str) -> str:
-        _, journal, _ = self.module.run_command(
-            ["journalctl", "--no-pager", "--output=cat", f"--lines={JOURNAL_LINES}",
-             f"--unit={unit}"]
-        )  # fmt: skip
-        return f"\nThe last lines of its journal:\n{journal}"
+    def _journal(self, unit: str, apps: Collection[str], failed: Collection[str]) -> str:
+        """What the failed apps, or any, have logged in this try."""
+        lines = self._since.lines(unit) if self._since else []
+        shown = journal.relevant(lines, apps, failed)
+        # a pool's only app may be a command, whose lines have no name before them
+        told = "\n".join(shown)
+        silent = [app for app in failed if app not in told and (len(apps) > 1 or not shown)]
+        return "".join(
+            [
+                *(f"\nThe app {app} has logged nothing in this try" for app in silent),
+                "\nThe last lines of its journal:\n" if shown else "",
+                told,
+            ]
+        )
 
     def warn_of_forgotten(self, known: list[str]) -> None:
         """Tell of pools that are here, and that nobody has said anything of."""
@@ -676,7 +739,9 @@ def main() -> None:
             else:
                 effects.bring(pool, target, steps)
         except PoolError as error:
-            told = f"pool {name}: {error}\n{'' if absent else effects.go_back(pool)}"
+            if not absent:
+                effects.note_failure(pool, target, error)
+            told = f"pool {name}: {error}\n{'' if absent else effects.go_back(pool, steps)}"
             module.fail_json(msg=told.strip(), actions=actions)
     module.exit_json(changed=bool(actions), actions=actions)
 

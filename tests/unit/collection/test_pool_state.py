@@ -141,6 +141,8 @@ class Machine:
         words = [str(word) for word in words]
         if words[:2] == ["systemctl", "show"]:
             return 0, self._show(words[-1]), ""
+        if words[0] == "journalctl":  # which only asks, too
+            return 0, f"{words[-1]} {JOURNAL}", ""
         self.commands.append(words if data is None else [*words, data])
         for part, said in self.faults.items():
             if part in words or (data and part in data):
@@ -153,8 +155,6 @@ class Machine:
                     self.units[TRIAL] = {"active": "active", "enabled": ""}
                 elif word.startswith("--property=EnvironmentFile="):
                     self.environment_file = Path(word.rpartition("=")[2]).read_text()
-        elif words[0] == "journalctl":
-            return 0, f"{words[-1]} {JOURNAL}", ""
         elif "--status" in words:
             return 0, json.dumps({"generations": self.generations}), ""
         return 0, "", ""
@@ -207,9 +207,8 @@ class Machine:
 
     @property
     def done(self):
-        """The commands, without what only asks."""
-        told = [" ".join(words[:4]) for words in self.commands]
-        return [line for line in told if not line.startswith("journalctl")]
+        """The begin of each command."""
+        return [" ".join(words[:4]) for words in self.commands]
 
 
 @pytest.fixture
@@ -523,10 +522,13 @@ def test_what_fails_goes_back_to_the_set_that_was_good(machine):
     machine.sick = {"/run/kechi/main.sock"}
     failure(machine, TWO)
     machine.commands.clear()
-    assert machine.pools.go_back(POOL) == f"The releases before serve again: blog {ONE}"
+    assert (
+        machine.pools.go_back(POOL, ["reload", "gate"])
+        == f"The releases before serve again: blog {ONE}"
+    )
     assert (machine.sets.active, machine.sets.good) == (ONE, ONE)
     assert "systemctl reload kechi@main.service" in machine.done
-    assert machine.pools.go_back(POOL) == "", "it is there already"
+    assert machine.pools.go_back(POOL, ["reload", "gate"]) == "", "it is there already"
     machine.sick = set()
     assert machine.deploy(ONE) == []
 
@@ -536,16 +538,36 @@ def test_going_back_that_fails_is_told_too(machine):
     machine.write(TWO)
     machine.faults = {"reload": "Job for kechi@main.service failed"}
     assert "systemctl reload kechi@main.service: Job for" in failure(machine, TWO)
-    told = machine.pools.go_back(POOL)
+    told = machine.pools.go_back(POOL, ["reload", "gate"])
     assert told.startswith(f"Going back to the releases before (blog {ONE}) failed, too: ")
     assert "Job for kechi@main.service failed" in told
 
 
-def test_without_a_good_set_there_is_nothing_to_go_back_to(machine):
+@pytest.mark.parametrize("sick", [True, False], ids=["does not answer", "does not start"])
+def test_a_new_pool_that_fails_is_off_again_and_a_mended_one_starts(machine, sick):
+    machine.write(ONE)
+    if sick:
+        machine.sick = {"/run/kechi/main.sock"}
+    else:
+        machine.starts = [{}, {"ActiveState": "activating", "SubState": "auto-restart"}]
+    failure(machine, ONE)
+    told = machine.pools.go_back(POOL, ["activate", "enable", "start", "gate"])
+    assert told.startswith("It did not run before: it is stopped and disabled again")
+    for unit in (SERVICE, SOCKET, BLOG):
+        assert machine.units[unit] == {"active": "inactive", "enabled": "disabled"}
+    assert (machine.sets.active, machine.sets.good) == ("", "")
+    machine.sick, machine.starts = set(), []
+    machine.write(TWO)
+    assert machine.deploy(TWO) == ["activate", "enable", "start", "gate"]
+    assert machine.sets.good == TWO
+
+
+def test_a_pool_that_served_without_ever_having_been_good_is_not_stopped(machine):
     machine.write(ONE)
     machine.sick = {"/run/kechi/main.sock"}
     failure(machine, ONE)
-    assert machine.pools.go_back(POOL) == ""
+    assert machine.pools.go_back(POOL, ["gate"]) == ""
+    assert machine.units[SERVICE]["active"] == "active"
 
 
 def test_a_step_that_fails_is_named_and_what_was_cut_off_is_done_next_time(machine):

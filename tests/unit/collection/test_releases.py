@@ -111,7 +111,7 @@ def test_a_release_is_found_by_its_place_its_name_or_the_begin_of_it(wanted, now
 @pytest.mark.parametrize(
     ("wanted", "now", "sentence"),
     [
-        ("previous", "aaa1", "no release is older than the current one; there is: bbb3 "),
+        ("previous", "aaa1", "no release that has served is older than the current one; there is"),
         ("aaa", "bbb3", '"aaa" is the begin of 2 names'),
         ("nope", "bbb3", r'no release "nope"; .*aaa1 \(1970-01-01 00:00:01 UTC, git v1 \(1234\)\)'),
         ("current", "", "it has no release yet"),
@@ -120,6 +120,14 @@ def test_a_release_is_found_by_its_place_its_name_or_the_begin_of_it(wanted, now
 def test_a_release_that_is_not_there_is_refused_with_what_is(wanted, now, sentence):
     with pytest.raises(releases.ReleaseError, match=sentence):
         releases.choose(wanted, RECORD, now)
+
+
+def test_failed_releases_are_marked_and_are_no_previous_ones():
+    record = {**RECORD, "aaa2": {**RECORD["aaa2"], "failed": True}}
+    assert releases.choose("previous", record, "bbb3") == "aaa1"
+    assert releases.choose("aaa2", record, "bbb3") == "aaa2", "who names it wants it"
+    assert "aaa2 (1970-01-01 00:00:02 UTC, failed);" in releases.listing(record, "bbb3")
+    assert releases.listing(record, "bbb3").count("failed") == 1
 
 
 def test_a_full_disk_leaves_a_file_as_it_was(tmp_path, monkeypatch):
