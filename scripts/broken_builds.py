@@ -122,10 +122,10 @@ SCENARIOS = (
                 "supervisor_py/model.py",
                 """\
         return policy.kill_old_delay
-    return DEFAULT_DELAY""",
+    if newer.told:""",
                 """\
         return 0.0
-    return DEFAULT_DELAY""",
+    if newer.told:""",
             ),
         ),
         scenario="restart_timed",

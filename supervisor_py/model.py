@@ -52,8 +52,8 @@ BOOT, DEATH, TIMED, MEMORY, SHARED = "boot", "death", "auto-restart", "memory", 
 class Policy(Record):
     """What the operator asked for, in seconds and signals; the envdir may change it any time.
 
-    `kill_old_delay` None means unset: Perl's default, but none for a generation that says
-    itself when it is ready.
+    `kill_old_delay` None means unset: none for a generation that says itself when it is ready, and
+    for others `default_kill_old_delay`, or Perl's default.
     """
 
     interval: float
@@ -63,6 +63,7 @@ class Policy(Record):
     signal_on_hup: Signal
     signal_on_term: Signal
     kill_old_delay: float | None = None
+    default_kill_old_delay: float | None = None
     auto_restart: bool = False
     auto_restart_interval: float = 360.0
     max_generations: int = 2
@@ -165,7 +166,11 @@ def kill_delay(policy: Policy, newer: Generation) -> float:
     """Return how long older generations are left alone once `newer` serves."""
     if policy.kill_old_delay is not None:
         return policy.kill_old_delay
-    return DEFAULT_DELAY if policy.auto_restart and not newer.told else 0.0
+    if newer.told:
+        return 0.0
+    if policy.default_kill_old_delay is not None:
+        return policy.default_kill_old_delay
+    return DEFAULT_DELAY if policy.auto_restart else 0.0
 
 
 def ready_by_interval(state: State) -> bool:

@@ -64,6 +64,13 @@ OPTIONS = (
     Option("user", TEXT, "NAME", "run as this user, once the sockets are open", ours=True),
     Option("group", TEXT, "NAME", "run as this group (that of --user)", ours=True),
     Option("probe", TEXT, "PROBE", "a generation serves when this address answers", ours=True),
+    Option(
+        "default-kill-old-delay",
+        SECONDS,
+        "SECONDS",
+        "--kill-old-delay where it is unset, and the child can't say READY=1",
+        ours=True,
+    ),
     Option("max-generations", INTEGER, "N", "alive at once, at most (2)", ours=True),
     Option("memory-budget-mb", INTEGER, "MB", "restart when a generation holds more", ours=True),
     Option(
@@ -149,6 +156,9 @@ class _Reader:
             return default
         return value
 
+    def number_or_none(self, name: str) -> float | None:
+        return None if self._parsed.number(name) is None else self.number(name, 0)
+
     def signal(self, name: str) -> Signal | None:
         text = self._parsed.text(name)
         with self.wrong:
@@ -181,6 +191,7 @@ def from_options(parsed: Parsed) -> Settings:
         readiness=read.readiness(),
         readiness_timeout=read.number("readiness-timeout", 60),
         grace=read.number("grace", 30),
+        default_kill_old_delay=read.number_or_none("default-kill-old-delay"),
         signal_on_hup=read.signal_or_term("signal-on-hup"),
         signal_on_term=read.signal_or_term("signal-on-term"),
         max_generations=int(read.number("max-generations", 2, least=2)),

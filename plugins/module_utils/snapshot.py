@@ -107,6 +107,4 @@ def _is(taken: Snapshot, wanted: Mapping[str, Any], kind: str, mode: str) -> boo
 
 def _is_covered(path: str) -> bool:
     """Whether it would be in a snapshot if it were there."""
-    return any(
-        PurePosixPath(folder) / pattern == PurePosixPath(path) for folder, pattern in COVERED
-    )
+    return any(PurePosixPath(path).match(f"{folder}/{pattern}") for folder, pattern in COVERED)

@@ -404,6 +404,19 @@ def test_the_default_delay_of_auto_restart_is_for_children_that_can_not_tell(
     assert (rig.phases()[1] == k.RETIRING) == bool(delay)
 
 
+def test_a_default_delay_of_ones_own_is_for_children_that_can_not_tell() -> None:
+    rig = serving(default_kill_old_delay=15)
+    rig.at(20, e.RestartAsked("HUP"))
+    rig.run_until(35.9)
+    assert rig.phases() == {1: k.RETIRING, 2: k.SERVING}
+    rig.run_until(36)
+    assert rig.phases() == {1: k.DRAINING, 2: k.SERVING}
+    telling = serving(default_kill_old_delay=15)
+    telling.at(20, e.RestartAsked("HUP"))
+    telling.at(20.5, e.Ready(2))
+    assert telling.phases() == {1: k.DRAINING, 2: k.SERVING}
+
+
 @pytest.mark.parametrize(
     ("signal", "sent"), [("TERM", USR1), ("INT", TERM)], ids=["TERM", "INT sends TERM"]
 )

@@ -117,6 +117,12 @@ def test_an_unset_delay_is_not_a_delay_of_zero() -> None:
     assert _policy(KILL_OLD_DELAY=" 5 ").kill_old_delay == 5
 
 
+def test_a_default_kill_old_delay_is_unset_until_it_is_given() -> None:
+    assert _settings("prog").policy.default_kill_old_delay is None
+    assert _settings("--default-kill-old-delay=0 prog").policy.default_kill_old_delay == 0
+    assert _settings("--default-kill-old-delay=15 prog").policy.default_kill_old_delay == 15
+
+
 @pytest.mark.parametrize("value", ["soon", "-1", "1e3", "nan", "5s", "1.", ".", "9" * 30])
 @pytest.mark.parametrize("name", ["KILL_OLD_DELAY", "AUTO_RESTART_INTERVAL"])
 def test_a_wrong_number_in_the_environment_names_its_variable(name: str, value: str) -> None:

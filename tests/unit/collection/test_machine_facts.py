@@ -162,7 +162,9 @@ def taken(tmp_path, monkeypatch):
 
 def test_files_are_left_alone_that_a_snapshot_shows_as_they_should_be(taken):
     folder = taken.directory["path"]
-    assert snapshot.shows(taken.found, [taken.directory], [taken.file], [f"{folder}/gone"])
+    assert snapshot.shows(
+        taken.found, [taken.directory], [taken.file], [f"{folder}/gone", f"{folder}/of-a-pattern"]
+    )
     Path(taken.file["path"]).write_text("15")
     found = snapshot.take(((folder, "*"),))
     assert snapshot.shows(found, [], [taken.file | {"content": 15}], [])
@@ -180,7 +182,7 @@ def test_files_are_left_alone_that_a_snapshot_shows_as_they_should_be(taken):
         ({}, {"group": "another"}, []),
         ({}, {"path": "/not/covered"}, []),
         ({}, {}, ["a.conf"]),
-        ({}, {}, ["not-covered"]),
+        ({}, {}, ["deeper/not-covered"]),
     ],
 )
 def test_a_machine_is_asked_where_a_snapshot_shows_another_state_or_none(

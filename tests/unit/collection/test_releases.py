@@ -123,7 +123,7 @@ def test_a_release_that_is_not_there_is_refused_with_what_is(wanted, now, senten
 
 
 def test_failed_releases_are_marked_and_are_no_previous_ones():
-    record = {**RECORD, "aaa2": {**RECORD["aaa2"], "failed": True}}
+    record = {**RECORD, "aaa2": {"deployed": 2.0, "failed": True}}
     assert releases.choose("previous", record, "bbb3") == "aaa1"
     assert releases.choose("aaa2", record, "bbb3") == "aaa2", "who names it wants it"
     assert "aaa2 (1970-01-01 00:00:02 UTC, failed);" in releases.listing(record, "bbb3")
