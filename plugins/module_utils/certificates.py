@@ -45,6 +45,7 @@ SELF_SIGNED_DAYS = 3650
 FIRST_WAIT, LONGEST_WAIT = HOUR, DAY
 PARTIAL_WAIT = 7 * DAY
 LIMITED_WAIT = 6 * HOUR
+LIMITED = "the ACME server is over a limit"
 LATE_DAYS = 14  # certbot renews 30 days before the end
 TIMEOUT_SECONDS = 5.0
 ORDER_SECONDS = 300
@@ -176,6 +177,7 @@ class Machine:
         self.configuration = root / "etc/nginx/conf.d/kechi.conf"
         self.webroot = root / "var/lib/kechi/acme"
         self.failures = root / "var/lib/kechi/certificates.json"
+        self.reasons = root / "var/lib/kechi/certificate-reasons.json"
         self.log = root / "var/log/letsencrypt/letsencrypt.log"
         self.lock = root / "run/kechi-certificates.lock"
 
@@ -268,6 +270,21 @@ class Machine:
         new = self.failures.with_suffix(".new")
         new.write_text(json.dumps({"orders": orders, "limited_until": limited_until}, indent=1))
         new.replace(self.failures)
+
+    def explained(self) -> dict[str, str]:
+        """Why sites had no certificate when one was last asked for."""
+        try:
+            found = json.loads(self.reasons.read_text())
+            return {str(name): str(why) for name, why in found.items()}
+        except (OSError, ValueError, AttributeError):
+            return {}
+
+    def explain(self, reasons: Mapping[str, str]) -> None:
+        """Write that down."""
+        if reasons != self.explained():
+            new = self.reasons.with_suffix(".new")
+            new.write_text(json.dumps(reasons, indent=1))
+            new.replace(self.reasons)
 
     def answers(self, server: str, ca_file: str) -> str:
         """Why an ACME server does not answer; "" where it does."""
@@ -388,6 +405,7 @@ class Certificates:
         ]
         self.act = act
         self.problems: list[str] = []
+        self._reasons: dict[str, str] = {}
 
     def source(self, site: Site) -> str:
         """Where a site's certificate is to come from."""
@@ -423,22 +441,29 @@ class Certificates:
         if self.act:
             self.machine.renew_only(site.name for site in wanted)
         missing = [site for site in wanted if self._missing(site)]
-        if not missing:
-            return []
         if not self.act:
-            why = "check mode orders nothing"
-            self.problems += [self._waits(site, self._missing(site), why) for site in missing]
+            for site in missing:
+                self._wait(site, self._missing(site), "check mode orders nothing")
+            return []
+        ordered = self._obtain(missing, now=now)
+        self.machine.explain(self._reasons)
+        return ordered
+
+    def _obtain(self, missing: Sequence[Site], *, now: bool) -> list[str]:
+        if not missing:
             return []
         server = str(self.acme["server"])
         if silent := self.machine.answers(server, str(self.acme.get("ca_file") or "")):
-            why = f"the ACME server {server} can't be reached: {silent}"
-            self.problems += [self._waits(site, self._missing(site), why) for site in missing]
+            for site in missing:
+                why = f"the ACME server {server} can't be reached: {silent}"
+                self._wait(site, self._missing(site), why)
             return []
         strays = self._strays(missing)
         ordered = []
         for site in missing:
             lost = {name: strays[name] for name in self._missing(site) if strays.get(name)}
-            self.problems += [self._waits(site, [name], why) for name, why in lost.items()]
+            for name, why in lost.items():
+                self._wait(site, [name], why)
             reachable = [name for name in self._missing(site) if name not in lost]
             names = to_order(site, self._current(site), reachable)
             if names and self._order(site, names, reachable, now=now):
@@ -457,11 +482,12 @@ class Certificates:
             last = None
         held = max(limited_until, last.next_at() if last else 0.0)
         if held > self.machine.now() and not now:
-            self.problems.append(self._waits(site, reachable, self._held(last, held)))
+            lasting = last.why if last else LIMITED
+            self._wait(site, reachable, self._held(last, held), lasting)
             return False
         said = self.machine.order(site, names, self.acme)
         if "Another instance of Certbot" in said:
-            self.problems.append(self._waits(site, reachable, "certbot runs already"))
+            self._wait(site, reachable, "certbot runs already")
             return False
         left = [name for name in reachable if name in self._missing(site)]
         if left:
@@ -470,7 +496,7 @@ class Certificates:
             failed[site.name] = Failure(order, times, self.machine.now(), why, not said)
             if "rateLimited" in said or "too many" in said:
                 limited_until = self.machine.now() + LIMITED_WAIT
-            self.problems.append(self._waits(site, left, why))
+            self._wait(site, left, why)
         else:
             failed.pop(site.name, None)
         self.machine.remember(failed, limited_until)
@@ -493,20 +519,16 @@ class Certificates:
             now = next((s for s in (GIVEN, ACME) if self.machine.is_served(site, s)), SELF_SIGNED)
             days = int((pair.ends - self.machine.now()) // DAY) if pair else 0
             uncovered = [host for host in site.names if pair and not pair.covers(host)]
+            why = self._why_self_signed(site)
             found.append({"name": site.name, "hosts": list(site.hosts), "wanted": source,
-                          "served": now, "days": days, "uncovered": uncovered})  # fmt: skip
+                          "served": now, "days": days, "uncovered": uncovered,
+                          "why": why if now == SELF_SIGNED else ""})  # fmt: skip
             if source == GIVEN and now != GIVEN:
-                self.problems.append(
-                    f"{site.name}: {site.chain} and {site.key} are no certificate and its key, so "
-                    "it is served self-signed"
-                )
+                self.problems.append(f"{site.name}: {why}, so it is served self-signed")
             elif source == GIVEN and uncovered:
                 self.problems.append(f"{site.name}: {site.chain} is not for {', '.join(uncovered)}")
             elif source == SELF_SIGNED and self.acme:
-                self.problems.append(
-                    f"{', '.join(site.hosts)}: served self-signed: a wildcard can't be had by "
-                    "HTTP-01; give the app a `certificate`"
-                )
+                self.problems.append(f"{', '.join(site.hosts)}: served self-signed: {why}")
             if now != SELF_SIGNED and days < LATE_DAYS:
                 self.problems.append(f"{site.name}: its certificate ends in {days} days")
         return found
@@ -533,14 +555,29 @@ class Certificates:
 
     def _held(self, last: Failure | None, until: float) -> str:
         now = self.machine.now()
-        why = (
-            f"{last.why} ({age(now - last.at)} ago)" if last else "the ACME server is over a limit"
-        )
+        why = f"{last.why} ({age(now - last.at)} ago)" if last else LIMITED
         return f"{why}; next try in {age(until - now)}, or by `{COMMAND} --now`"
 
-    @staticmethod
-    def _waits(site: Site, names: Iterable[str], why: str) -> str:
-        return f"{', '.join(names)} ({site.name}) has no certificate yet and is self-signed: {why}"
+    def _wait(self, site: Site, names: Iterable[str], why: str, lasting: str = "") -> None:
+        """Note why a site has no certificate; `lasting` is what of that is true later, too."""
+        listed = ", ".join(names)
+        self._reasons[site.name] = "; ".join(
+            [*filter(None, [self._reasons.get(site.name)]), f"{listed}: {lasting or why}"]
+        )
+        self.problems.append(
+            f"{listed} ({site.name}) has no certificate yet and is self-signed: {why}"
+        )
+
+    def _why_self_signed(self, site: Site) -> str:
+        source = self.source(site)
+        if source == GIVEN:
+            return f"{site.chain} and {site.key} are no certificate and its key"
+        if source == ACME:
+            told = self.machine.explained().get(site.name)
+            return told or f"none was ordered yet: the timer will, or `{COMMAND}`"
+        if self.acme:
+            return "a wildcard can't be had by HTTP-01; give the app a `certificate`"
+        return "frontend_acme_email is not set"
 
 
 def _run(
@@ -629,14 +666,16 @@ def _served(port: int, name: str) -> bytes | None:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The sites' certificates for people."""
+    """The sites' certificates for people, and below them why some are self-signed."""
     lines = [("SITE", "SERVED", "DAYS", "HOSTS")]
     lines += [(r["name"], r["served"], str(r["days"]), " ".join(r["hosts"])) for r in rows]
     wide = [max(len(line[column]) for line in lines) for column in range(3)]
-    return "\n".join(
+    listed = [
         "  ".join([*(cell.ljust(width) for cell, width in zip(line, wide, strict=False)), line[3]])
         for line in lines
-    )
+    ]
+    reasons = [f"{row['name']} is self-signed: {row['why']}" for row in rows if row["why"]]
+    return "\n".join([*listed, *([""] if reasons else []), *reasons])
 
 
 def main(arguments: Sequence[str] | None = None, machine: Machine | None = None) -> int:

@@ -347,6 +347,43 @@ def test_a_machine_without_openssl_says_so(world, monkeypatch):
         run(world, SHOP)
 
 
+@pytest.mark.parametrize(
+    ("before", "why"),
+    [
+        ({}, "none was ordered yet: the timer will, or `"),
+        ({"strays": {"shop.example": "the name leads to another machine"}},
+         "shop.example: the name leads to another machine"),
+        ({"silent": "timed out"}, "can't be reached: timed out"),
+    ],
+    ids=["not yet", "stray", "silent"],
+)  # fmt: skip
+def test_the_list_says_why_a_site_is_self_signed(world, capsys, before, why):
+    settings = {"sites": [SHOP], "acme": ACME, "ports": {"http": 80}}
+    world.settings.write_text(json.dumps(settings))
+    for name, value in before.items():
+        setattr(world, name, value)
+    if before:
+        run(world, SHOP)
+    else:
+        wanted(world, SHOP).choose()
+    assert ours.main(["--list"], world) == 0
+    *_, nothing, last = capsys.readouterr().out.splitlines()
+    assert nothing == ""
+    assert last.startswith("shop is self-signed: ")
+    assert why in last
+
+
+def test_a_reason_is_forgotten_once_there_is_a_certificate(world, capsys):
+    world.settings.write_text(json.dumps({"sites": [SHOP], "acme": ACME, "ports": {"http": 80}}))
+    world.silent = "timed out"
+    run(world, SHOP)
+    world.silent = ""
+    run(world, SHOP)
+    assert world.explained() == {}
+    assert ours.main(["--list"], world) == 0
+    assert "self-signed" not in capsys.readouterr().out
+
+
 def test_the_command_lists_what_there_is(world, capsys):
     run(world, SHOP)
     world.settings.write_text(json.dumps({"sites": [SHOP], "acme": ACME, "ports": {"http": 80}}))
