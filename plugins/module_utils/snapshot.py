@@ -27,6 +27,7 @@ COVERED = (
     ("/etc/nginx", "sites-enabled/default"),
     ("/usr/local", "bin/start_server"),
     ("/usr/local", "bin/shared_memory_size"),
+    ("/usr/local", "bin/vhost_server"),
     ("/usr/local", "sbin/kechi-certificates"),
     ("/var/lib/kechi", "acme/.well-known/acme-challenge"),
     ("/var/lib/kechi", "pages"),
