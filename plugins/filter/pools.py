@@ -48,6 +48,24 @@ def pool_apps(value: Iterable[Mapping[str, Any]]) -> list[str]:
     return sorted({app["name"] for machine in found for pool in machine for app in pool["apps"]})
 
 
+def pools_behind(
+    value: Sequence[Mapping[str, Any]],
+    deployed: Mapping[str, Mapping[str, str]],
+    app: str = "",
+) -> list[str]:
+    """``vhost_app_pools | kechi.vps.pools_behind(kechi_machine.routes)``.
+
+    The pools, or that of one app, whose hosts or sockets on the machine are not the inventory's.
+    """
+    wanted = {pool["name"]: pools.routes(pool) for pool in pools.present(value)}
+    known = [
+        pool["name"]
+        for pool in value
+        if not app or app in [one["name"] for one in pool.get("apps") or []]
+    ]
+    return [name for name in known if wanted.get(name) != deployed.get(name)]
+
+
 def path_from(value: str, inventory_dir: str) -> str:
     """``path | kechi.vps.path_from(inventory_dir)``: where a path lies on the control machine."""
     return str(pools.source_directory(value, Path(inventory_dir)))
@@ -65,6 +83,7 @@ class FilterModule:
             "pool_release_sets": plans.release_sets,
             "pool_sites": pools.sites,
             "pool_backups": pools.backups,
+            "pools_behind": pools_behind,
             "pool_virtualenvs": plans.virtualenvs,
             "robots_files": robots.robots_files,
             "robots_texts": robots.robots_texts,

@@ -60,6 +60,10 @@ front_end:
   description: What C(/etc/kechi/frontend.json) holds.
   returned: always
   type: dict
+routes:
+  description: The hosts of each pool that is enabled, with their sockets, as they were deployed.
+  returned: always
+  type: dict
 firewall:
   description: Whether anything of M(kechi.vps.firewall) is there.
   returned: always
@@ -84,7 +88,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import dpkg, snapshot
+from ..module_utils import dpkg, release_sets, snapshot
 
 UNITS = Path("/etc/systemd/system")
 FRONT_END = Path("/etc/kechi/frontend.json")
@@ -151,6 +155,16 @@ def front_end(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def routes(units: Path, root: Path) -> dict[str, dict[str, str]]:
+    """What the sets in use of the enabled pools say that their hosts are."""
+    found = {}
+    for unit in sorted(units.glob("multi-user.target.wants/kechi@*.service")):
+        name = unit.name.removeprefix("kechi@").removesuffix(".service")
+        sets = release_sets.Sets(name, root=root)
+        found[name] = dict(sets.about(sets.active).get("routes", {}))
+    return found
+
+
 def _detect(kind: str) -> str:
     # it fails where there is nothing of the kind, or no systemd
     command = ["systemd-detect-virt", f"--{kind}"]
@@ -180,6 +194,7 @@ def main() -> None:
         unit_files=sorted(path.name for path in UNITS.glob("kechi*") if path.is_file()),
         ipv6=IPV6.exists(),
         front_end=front_end(FRONT_END),
+        routes=routes(UNITS, release_sets.ROOT),
         firewall=any(path.exists() for path in FIREWALL),
         crawlers=[str(path) for place in CRAWLERS for path in sorted(Path("/").glob(place))],
         page_merging=page_merging(MERGING),

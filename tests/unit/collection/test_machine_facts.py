@@ -199,3 +199,17 @@ def test_nothing_of_what_not_everybody_may_read_is_in_a_snapshot(taken):
     found = snapshot.take(((str(path.parent), "*"),))
     assert snapshot.digest(b"a\n") not in found[str(path)]
     assert not snapshot.shows(found, [], [taken.file | {"mode": "0640"}], [])
+
+
+def test_the_hosts_of_enabled_pools_are_found_as_they_were_deployed(tmp_path):
+    wants = tmp_path / "units/multi-user.target.wants"
+    wants.mkdir(parents=True)
+    for name in ("main", "clock"):
+        (wants / f"kechi@{name}.service").touch()
+    for name in ("main", "off"):
+        folder = tmp_path / "kechi" / name / "sets" / ("0" * 12)
+        folder.mkdir(parents=True)
+        (folder / "set.json").write_text('{"routes": {"a.example": "/run/kechi/main.sock"}}')
+        (tmp_path / "kechi" / name / "current").symlink_to(f"sets/{'0' * 12}")
+    found = machine_facts.routes(tmp_path / "units", tmp_path / "kechi")
+    assert found == {"clock": {}, "main": {"a.example": "/run/kechi/main.sock"}}

@@ -9,6 +9,7 @@ import jinja2
 import pytest
 import yaml
 
+from ansible_collections.kechi.vps.plugins.filter import pools as filters
 from ansible_collections.kechi.vps.plugins.filter.pools import pool_plan
 from ansible_collections.kechi.vps.plugins.plugin_utils import pool_plan as plans
 from ansible_collections.kechi.vps.plugins.plugin_utils import pool_problems, pools
@@ -343,3 +344,28 @@ def test_the_persistent_files_of_each_app_are_backed_up(local):
         "group": "kechi-main",
         "mode": "0750",
     } in (pool_plan(local, str(LOCAL), [])["directories"]), "where the apps have them"
+
+
+SOCKET = "/run/kechi/main.sock"
+
+
+@pytest.mark.parametrize(
+    ("app", "pool", "deployed", "behind"),
+    [
+        ({}, {}, {"main": {"a.example": SOCKET}}, []),
+        ({"hosts": ["b.example"]}, {}, {"main": {"a.example": SOCKET}}, ["main"]),
+        ({"isolation": "process"}, {}, {"main": {"a.example": SOCKET}}, ["main"]),
+        ({"state": "absent"}, {}, {"main": {"a.example": SOCKET}}, ["main"]),
+        ({}, {"state": "absent"}, {"main": {"a.example": SOCKET}}, ["main"]),
+        ({}, {"state": "absent"}, {}, []),
+        ({}, {}, {}, ["main"]),
+        ({}, {}, {"main": {"a.example": SOCKET}, "of another": {}}, []),
+    ],
+)
+def test_pools_are_behind_whose_hosts_or_sockets_are_others_on_the_machine(
+    app, pool, deployed, behind
+):
+    wanted = [{"name": "main", "apps": [{"name": "a", "hosts": ["a.example"], **app}], **pool}]
+    assert filters.pools_behind(wanted, deployed) == behind
+    assert filters.pools_behind(wanted, deployed, "a") == behind
+    assert filters.pools_behind(wanted, deployed, "of another pool") == []
