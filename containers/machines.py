@@ -6,20 +6,25 @@
     $ echo '[["kechi-demo", "localhost/kechi-debian:12", "kechi-demo"]]' \
         | python3 -m containers.machines up
     {"changed": ["kechi-demo"]}
+
+With KECHI_TARGET=debian:testing in the environment, all are of that release.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import engine
 
 BOOT_SECONDS = 60
+TARGET = "KECHI_TARGET"  # the variable that says what all machines are, such as debian:testing
 LABEL = "kechi.vps.machine"  # on every container and network made here
 HTTP = 80
 HTTPS = 443
@@ -36,6 +41,16 @@ class Machine:
     name: str
     image: str
     network: str
+
+
+def of_target(machine: Machine, environ: Mapping[str, str]) -> Machine:
+    """The machine, of the distribution and release that all are to be of, where that is said."""
+    target = environ.get(TARGET)
+    if not target:
+        return machine
+    # what follows the release is kept: -preinstalled
+    _, dash, kind = machine.image.rpartition(":")[2].partition("-")
+    return replace(machine, image=f"localhost/kechi-{target}{dash}{kind}")
 
 
 def run_command(plan: engine.Plan, machine: Machine) -> list[str]:
@@ -129,7 +144,13 @@ class Machines:
         state = self._state(machine.name)
         if state is None:
             run = run_command(self.plan, machine)
-            _check(subprocess.run(run, capture_output=True, text=True, check=False))
+            done = subprocess.run(run, capture_output=True, text=True, check=False)
+            if done.returncode and self._ask("image", "inspect", machine.image).returncode:
+                raise MachineError(
+                    f"{machine.name}: there is no image {machine.image}: "
+                    "`.venv/bin/python -m containers.build` makes all of them"
+                )
+            _check(done)
         elif state != "running":
             self._do("start", machine.name)
         self._wait_for_systemd(machine.name)
@@ -189,7 +210,8 @@ def main() -> int:
             print("usage: python3 -m containers.machines up|down < MACHINES.json", file=sys.stderr)
             return 2
     try:
-        machines = [Machine(*fields) for fields in json.load(sys.stdin)]
+        listed = [Machine(*fields) for fields in json.load(sys.stdin)]
+        machines = [of_target(machine, os.environ) for machine in listed]
         engine_machines = Machines(engine.plan())
         act = engine_machines.up if direction == "up" else engine_machines.down
         print(json.dumps({"changed": act(machines)}))

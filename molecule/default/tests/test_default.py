@@ -54,7 +54,8 @@ def test_the_super_daemon_and_its_workers_run_unprivileged(vps, host):
 
 def test_the_environment_directory_reaches_the_child(vps, host):
     for pool in POOLS:
-        environment = vps.environment(vps.generations(pool)[0].pid)
+        newest = max(vps.generations(pool), key=lambda generation: generation.number)
+        environment = vps.environment(newest.pid)
         assert environment["KILL_OLD_DELAY"] == "1"
         assert environment["ENABLE_AUTO_RESTART"] == "1"
         assert environment["AUTO_RESTART_INTERVAL"] == "3600"
@@ -68,6 +69,9 @@ def test_swap_says_why_it_leaves_a_container_alone(host):
 
 
 def test_memory_of_the_workers_is_told(host, vps):
+    # no process ends while we look: neither an older generation's, nor that of an app that sleeps
+    vps.wait_for_generation("main", vps.generation("main"))
+    vps.wait_until_asleep("main", "team")
     pids = " ".join(map(str, vps.pids("main")))
     table = json.loads(host.check_output(f"shared_memory_size --json {pids}"))
     assert len(table) == len(pids.split())
@@ -76,6 +80,7 @@ def test_memory_of_the_workers_is_told(host, vps):
 
 def test_a_generation_that_fails_to_start_is_told_and_the_old_one_goes_on(vps, host):
     generation = vps.generation("main")
+    vps.wait_for_generation("main", generation)  # an older one has ended
     with vps.broken_file("/etc/kechi/pools/main.toml", "not = [toml"):
         with load(vps.address, [Target("new", "motd.example")]) as report:
             reload = host.run("systemctl reload kechi@main.service")

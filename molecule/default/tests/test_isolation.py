@@ -6,6 +6,8 @@ import http.client
 import re
 from urllib.parse import urlencode
 
+from harness.load import Target, load
+
 ASK = """python3 -c '
 import socket, sys
 connection = socket.socket(socket.AF_UNIX)
@@ -17,15 +19,16 @@ SITES = {"notes": "Everybody&#x27;s notes", "team": "The team&#x27;s notes"}
 
 
 def test_two_sites_of_one_django_project_answer_each_from_a_process_of_its_own(vps, host):
-    pids = {}
-    for app, title in SITES.items():
-        answer = vps.get(f"{app}.example")
-        assert answer.status == 200
-        assert title in answer.text
-        pids[app] = int(answer.headers["X-Pid"])
-        assert host.check_output(f"ps -o comm= -p {pids[app]}") == f"kechi:{app}"
-    assert pids["notes"] != pids["team"]
-    assert set(pids.values()) <= set(vps.pids("main"))
+    with load(vps.address, [Target("new", "team.example")]):  # it is awake while we look
+        pids = {}
+        for app, title in SITES.items():
+            answer = vps.get(f"{app}.example")
+            assert answer.status == 200
+            assert title in answer.text
+            pids[app] = int(answer.headers["X-Pid"])
+            assert host.check_output(f"ps -o comm= -p {pids[app]}") == f"kechi:{app}"
+        assert pids["notes"] != pids["team"]
+        assert set(pids.values()) <= set(vps.pids("main"))
 
 
 def test_what_is_written_to_one_site_is_not_on_the_other_and_browsers_may_write(vps):
@@ -51,7 +54,8 @@ def test_what_is_written_to_one_site_is_not_on_the_other_and_browsers_may_write(
 def test_a_sleeping_app_has_no_process_and_the_first_request_wakes_it(vps, host):
     vps.wait_until_asleep("main", "team")
     status = "start_server --status --control-socket=/run/kechi-main/control"
-    assert "isolated: notes serves, team sleeps" in host.check_output(status)
+    said = "isolated: notes serves, team sleeps"
+    vps.wait_within(f"{status} | grep --quiet '{said}'", f"the status says: {said}")
     before, pids = vps.state("main"), vps.pids("main")
     answer = vps.get("team.example")
     assert answer.status == 200

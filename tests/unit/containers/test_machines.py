@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from containers.engine import Plan
-from containers.machines import Machine, MachineError, Machines, run_command
+from containers.machines import Machine, MachineError, Machines, of_target, run_command
 
 VPS = Machine("vps", "localhost/kechi-debian:12", "net")
 
@@ -22,7 +22,9 @@ case "$*" in
     "network create "*) for last; do :; done; : >"network-$last" ;;
     "network rm "*) [ ! -e in-use ] || { echo "network is being used" >&2; exit 2; }
         rm "network-$3" ;;
-    "run "*) echo running >container-vps ;;
+    "run "*) [ ! -e no-image ] || { echo "pinging localhost: refused" >&2; exit 125; }
+        echo running >container-vps ;;
+    "image inspect "*) [ ! -e no-image ] ;;
     "start "*) echo running >"container-$2" ;;
     "rm "*) for last; do :; done; rm "container-$last" ;;
     "exec "*is-system-running*) cat boot ;;
@@ -111,3 +113,27 @@ def test_the_address_is_where_the_engine_published_a_port(
 ) -> None:
     assert machines.address("vps") == machines.address("vps", 443) == "127.0.0.1:4000"
     assert calls(directory) == ["port vps 80/tcp", "port vps 443/tcp"]
+
+
+def test_a_machine_without_its_image_says_what_makes_it(
+    machines: Machines, directory: Path
+) -> None:
+    (directory / "no-image").touch()
+    with pytest.raises(MachineError, match=r"no image localhost/kechi-debian:12: `\.venv/bin/python"):
+        machines.up([VPS])
+
+
+@pytest.mark.parametrize(
+    ("image", "target", "other"),
+    [
+        ("localhost/kechi-debian:12", "debian:testing", "localhost/kechi-debian:testing"),
+        ("localhost/kechi-debian:13", "ubuntu:24.04", "localhost/kechi-ubuntu:24.04"),
+        ("localhost/kechi-debian:12-set-up", "debian:13", "localhost/kechi-debian:13-set-up"),
+        ("localhost/kechi-debian:12", "", "localhost/kechi-debian:12"),
+    ],
+)
+def test_all_machines_are_of_the_release_that_is_asked_for(
+    image: str, target: str, other: str
+) -> None:
+    machine = of_target(Machine("vps", image, "net"), {"KECHI_TARGET": target})
+    assert machine == Machine("vps", other, "net")
