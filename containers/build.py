@@ -1,6 +1,7 @@
 """Build the images localhost/kechi-debian:12 and :13, when they are not current already.
 
     $ python3 -m containers.build 12 13
+    $ KECHI_TARGET=debian:testing python3 -m containers.build
 
 The Debian base comes from a registry, or is made by mmdebstrap from a package mirror, which needs
 root and no registry; ``KECHI_BASE_FROM=registry`` or ``=mirror`` overrides the choice. An image is
@@ -21,10 +22,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from . import engine
+from .machines import TARGET
 
 HERE = Path(__file__).parent
 RECIPE = ("Containerfile", "setup.sh", "trust.py")
-SUITES = {"12": "bookworm", "13": "trixie"}
+SUITES = {"12": "bookworm", "13": "trixie", "testing": "testing"}
+RELEASES = ("12", "13")  # that the scenarios' inventories name
+DISTRIBUTION = "debian"
+# the index of testing is valid for a week, and a mirror may be behind; in the image it stays so
+APT_OPTIONS = {"testing": ('--aptopt=Acquire::Check-Valid-Until "false"',)}
 SOURCES = ("registry", "mirror")
 KEY = "kechi.vps.key"  # the label that says what an image was made from
 
@@ -53,6 +59,18 @@ def source(environ: Mapping[str, str], *, root: bool, mmdebstrap: bool) -> str:
     if wanted == "mirror" and not mmdebstrap:
         raise BuildError("no mmdebstrap on PATH: sudo apt-get install mmdebstrap")
     return wanted
+
+
+def wanted_releases(environ: Mapping[str, str]) -> list[str]:
+    """The releases whose images the scenarios need. Raises BuildError."""
+    target = environ.get(TARGET)
+    if not target:
+        return list(RELEASES)
+    distribution, _, release = target.partition(":")
+    if distribution != DISTRIBUTION or release not in SUITES:
+        known = ", ".join(f"{DISTRIBUTION}:{name}" for name in SUITES)
+        raise BuildError(f'{TARGET}="{target}" is not one of: {known}')
+    return [release]
 
 
 def content_key(parts: list[bytes]) -> str:
@@ -115,7 +133,7 @@ class Builder:
             _run(
                 ["mmdebstrap", "--quiet", "--format=tar", "--variant=minbase"]
                 + [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in unread]
-                + ["--dpkgopt=force-unsafe-io", SUITES[release], tar]
+                + ["--dpkgopt=force-unsafe-io", *APT_OPTIONS.get(release, ()), SUITES[release], tar]
             )
             change = f"--change=LABEL {KEY}={self.week}"
             _run([*self.plan.command, "import", change, tar, base_image(release)])
@@ -173,7 +191,7 @@ def remove(plan: engine.Plan) -> list[str]:
 def main() -> int:
     """Run as a command: the arguments are Debian releases."""
     try:
-        build(sys.argv[1:] or list(SUITES))
+        build(sys.argv[1:] or wanted_releases(os.environ))
     except (BuildError, engine.EngineError) as error:
         print(f"containers.build: {error}", file=sys.stderr)
         return 1

@@ -21,7 +21,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from containers import engine
-from containers.build import SUITES, content_key
+from containers.build import RELEASES, SUITES, content_key
 
 HERE = Path(__file__).parent
 SETUP = HERE / "setup.sh"
@@ -68,8 +68,8 @@ def private_key() -> Path:
 
 def current(release: str) -> Path:
     """Name the directory of the image that there should be today. Raises BuildError."""
-    if release not in SUITES:
-        raise BuildError(f'Debian "{release}" is not one of: {", ".join(SUITES)}')
+    if release not in RELEASES:
+        raise BuildError(f'Debian "{release}" is not one of: {", ".join(RELEASES)}')
     recipe = [path.read_bytes() for path in (SETUP, TRUST, private_key().with_suffix(".pub"))]
     told = repr((VARIANT, PACKAGES, UNREAD, DISK_MB, time.strftime("%G-W%V")))
     key = content_key([*recipe, _authorities(), told.encode()])
@@ -167,7 +167,7 @@ def _run(*command: str | Path) -> None:
 def main() -> int:
     """Run as a command: the arguments are Debian releases."""
     try:
-        for release in sys.argv[1:] or list(SUITES):
+        for release in sys.argv[1:] or RELEASES:
             build(release)
     except BuildError as error:
         print(f"vms.build: {error}", file=sys.stderr)

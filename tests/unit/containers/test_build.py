@@ -2,7 +2,7 @@
 
 import pytest
 
-from containers.build import BuildError, content_key, source
+from containers.build import BuildError, content_key, source, wanted_releases
 from containers.trust import extra_certificates
 
 
@@ -41,6 +41,20 @@ def test_an_impossible_base_is_refused(wanted: str, message: str) -> None:
     with pytest.raises(BuildError) as caught:
         source({"KECHI_BASE_FROM": wanted}, root=True, mmdebstrap=False)
     assert str(caught.value) == message
+
+
+def test_images_are_built_of_the_releases_that_inventories_name_or_of_one_for_all() -> None:
+    assert wanted_releases({}) == ["12", "13"]
+    assert wanted_releases({"KECHI_TARGET": ""}) == ["12", "13"]
+    assert wanted_releases({"KECHI_TARGET": "debian:testing"}) == ["testing"]
+
+
+@pytest.mark.parametrize("target", ["debian:11", "fedora:42", "testing"])
+def test_a_release_without_an_image_is_refused(target: str) -> None:
+    with pytest.raises(BuildError) as caught:
+        wanted_releases({"KECHI_TARGET": target})
+    known = "debian:12, debian:13, debian:testing"
+    assert str(caught.value) == f'KECHI_TARGET="{target}" is not one of: {known}'
 
 
 def test_an_image_is_current_only_while_all_its_parts_are() -> None:
