@@ -8,6 +8,9 @@ export PYTHON ?= python3
 # molecule's scenario to run, or `all`
 SCENARIO ?= all
 
+# another release of ansible-core for .venv than the pinned one, such as 2.20
+export KECHI_ANSIBLE_CORE ?=
+
 # everything that ansible and molecule keep stays in this checkout
 export ANSIBLE_HOME := $(CURDIR)/.ansible
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
@@ -15,7 +18,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # what is not kept, each of Ansible's processes would compile anew: a third of a short playbook's time
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup host demo demo-clean test lint unit fuzz molecule vps vms vms-clean docs clean
+.PHONY: help setup host demo demo-clean test lint unit sanity fuzz molecule vps vms vms-clean docs clean
 .PHONY: test-the-tests report-picture bench bench-memory bench-density bench-throughput bench-crawlers
 
 help: ## Say what there is to make
@@ -51,6 +54,9 @@ unit: .venv/stamp ## Run the tests that need no container
 FUZZ_SECONDS ?= 400
 fuzz: .venv/stamp ## Fuzz what reads bytes of others, for an hour; FUZZ_SECONDS for each reader
 	KECHI_FUZZ_SECONDS=$(FUZZ_SECONDS) pytest tests/fuzz
+
+sanity: .venv/stamp ## Run ansible-test's sanity tests on the built collection; not in `make test`
+	@python -m scripts.sanity
 
 # WORKERS=1 for one after the other, SHARD=2/4 for those of the second of four machines
 molecule: host .venv/stamp ## Run the scenarios in containers; SCENARIO=default for one

@@ -11,7 +11,7 @@ description:
   - Picks the same engine as C(containers/engine.py) of this collection does, so set
     E(KECHI_ENGINE) to override it.
 author:
-  - the kechi.vps authors
+  - the kechi.vps authors (!UNKNOWN)
 options:
   remote_addr:
     description: Name or id of the container.

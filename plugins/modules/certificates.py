@@ -29,7 +29,7 @@ attributes:
   check_mode:
     support: full
     description: Orders nothing, and says what is missing.
-author: the kechi.vps authors
+author: the kechi.vps authors (!UNKNOWN)
 """
 
 EXAMPLES = """

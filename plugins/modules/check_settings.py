@@ -19,7 +19,7 @@ options:
     type: list
     elements: str
     required: true
-author: the kechi.vps authors
+author: the kechi.vps authors (!UNKNOWN)
 """
 
 EXAMPLES = """

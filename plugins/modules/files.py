@@ -106,7 +106,7 @@ attributes:
   diff_mode:
     support: full
     description: Shows each file before and after.
-author: the kechi.vps authors
+author: the kechi.vps authors (!UNKNOWN)
 """
 
 EXAMPLES = """

@@ -53,7 +53,7 @@ attributes:
   diff_mode:
     support: full
     description: Shows the file of the rules before and after.
-author: the kechi.vps authors
+author: the kechi.vps authors (!UNKNOWN)
 """
 
 EXAMPLES = """

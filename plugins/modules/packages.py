@@ -33,7 +33,7 @@ attributes:
   diff_mode:
     support: full
     description: Shows the packages that are installed.
-author: the kechi.vps authors
+author: the kechi.vps authors (!UNKNOWN)
 """
 
 EXAMPLES = """

@@ -16,7 +16,7 @@ attributes:
   check_mode:
     support: full
     description: It changes nothing.
-author: the kechi.vps authors
+author: the kechi.vps authors (!UNKNOWN)
 """
 
 EXAMPLES = """

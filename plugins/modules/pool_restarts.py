@@ -38,7 +38,7 @@ options:
     description: A shell script that prints what a report says of the machine.
     type: str
     required: true
-author: the kechi.vps authors
+author: the kechi.vps authors (!UNKNOWN)
 """
 
 EXAMPLES = """

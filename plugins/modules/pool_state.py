@@ -118,7 +118,7 @@ attributes:
   check_mode:
     support: full
     description: Says what would be done about the files as they are now.
-author: the kechi.vps authors
+author: the kechi.vps authors (!UNKNOWN)
 """
 
 EXAMPLES = """

@@ -24,7 +24,7 @@ attributes:
   check_mode:
     support: full
     description: Looks at each site once, and says what would be done.
-author: the kechi.vps authors
+author: the kechi.vps authors (!UNKNOWN)
 """
 
 EXAMPLES = """

@@ -76,7 +76,7 @@ attributes:
   diff_mode:
     support: full
     description: Shows which release is current, before and after.
-author: the kechi.vps authors
+author: the kechi.vps authors (!UNKNOWN)
 """
 
 EXAMPLES = """

@@ -77,7 +77,7 @@ attributes:
   diff_mode:
     support: full
     description: Shows the files and releases beside those of the set in use.
-author: the kechi.vps authors
+author: the kechi.vps authors (!UNKNOWN)
 """
 
 EXAMPLES = """

@@ -18,7 +18,7 @@ attributes:
   check_mode:
     support: full
     description: Changes nothing anyway.
-author: the kechi.vps authors
+author: the kechi.vps authors (!UNKNOWN)
 """
 
 EXAMPLES = """

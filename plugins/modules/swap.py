@@ -54,7 +54,7 @@ attributes:
   diff_mode:
     support: full
     description: Shows the swap and C(/etc/fstab) before and after.
-author: the kechi.vps authors
+author: the kechi.vps authors (!UNKNOWN)
 """
 
 EXAMPLES = """

@@ -36,7 +36,7 @@ attributes:
   check_mode:
     support: full
     description: Says which units are behind the files as they are now.
-author: the kechi.vps authors
+author: the kechi.vps authors (!UNKNOWN)
 """
 
 EXAMPLES = """

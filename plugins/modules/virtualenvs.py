@@ -64,7 +64,7 @@ attributes:
   check_mode:
     support: full
     description: Says which virtualenvs would be made.
-author: the kechi.vps authors
+author: the kechi.vps authors (!UNKNOWN)
 """
 
 EXAMPLES = """
