@@ -34,7 +34,7 @@ from scripts.running import (
 PARTS = ("lint", "unit", "molecule")
 LOGS = scenarios.LOGS
 IMAGES = "images"
-QUICK_SCENARIO = "restart_unit"  # a short one
+QUICK_SCENARIO = "node"  # a short one, of both kinds of servers
 QUICK_TESTS = "tests/unit"
 MAIN_BRANCHES = ("upstream/main", "origin/main", "main")  # what a change is compared with
 COLLECTIONS = REPOSITORY / ".config" / "collections"
