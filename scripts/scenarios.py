@@ -42,17 +42,18 @@ REPORTS = REPOSITORY / "reports"
 LOGS = REPORTS / "logs"
 COMMAND = ("molecule", "test", "--no-command-borders", "--scenario-name")
 DESTROY = ("molecule", "destroy", "--scenario-name")
-# what each took on two idle cores, two at once: the longest is begun first, so that none is left
-# alone at the end, and shards end at about the same time
-SECONDS: Mapping[str, int] = {
-    "deploy": 420,
-    "deploy_bad_release": 400,
-    "inventory_changes": 380,
-    "tls": 360,
-    "host": 340,
-    "backup_restore": 320,
+# how long they take, as multiples of one that is not among them, by the tables of whole runs: the
+# longest is begun first, so that none is left alone at the end, and shards end at about one time
+WEIGHTS: Mapping[str, float] = {
+    "deploy": 4.0,
+    "deploy_bad_release": 3.5,
+    "inventory_changes": 3.0,
+    "tls": 2.5,
+    "host": 2.5,
+    "backup_restore": 2.0,
+    "memory_limit": 2.0,
 }
-OTHER_SECONDS = 150  # of one that is not among them
+OTHER_WEIGHT = 1.0
 ASKED_FOR = ("vps",)  # only run where it is named
 # in virtual machines: where those would be emulated, and take ten times as long, asked for as well
 VIRTUAL = ("swap_file", "swap_interrupted", "swap_resize", "swap_zram")
@@ -82,7 +83,7 @@ def choose(known: Iterable[str], wanted: Sequence[str], *, emulated: bool) -> li
 
 def longest_first(names: Iterable[str]) -> list[str]:
     """In the order in which they are begun."""
-    return sorted(names, key=_seconds, reverse=True)
+    return sorted(names, key=_weight, reverse=True)
 
 
 def shard(names: Iterable[str], number: int, count: int) -> list[str]:
@@ -94,7 +95,7 @@ def shard(names: Iterable[str], number: int, count: int) -> list[str]:
         raise ValueError(f"{number}/{count} is no shard: the first of three is 1/3")
     shards: list[list[str]] = [[] for _ in range(count)]
     for name in longest_first(names):
-        min(shards, key=lambda part: sum(map(_seconds, part))).append(name)
+        min(shards, key=lambda part: sum(map(_weight, part))).append(name)
     return shards[number - 1]
 
 
@@ -174,8 +175,8 @@ def left_out(names: Sequence[str]) -> str:
     return f"left out, `make vms` and `make vps` run them: {', '.join(left)}"
 
 
-def _seconds(name: str) -> int:
-    return SECONDS.get(name, OTHER_SECONDS)
+def _weight(name: str) -> float:
+    return WEIGHTS.get(name, OTHER_WEIGHT)
 
 
 def main() -> int:

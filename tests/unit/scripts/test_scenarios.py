@@ -29,7 +29,7 @@ def test_a_scenario_that_is_not_there_is_told_with_those_that_are() -> None:
 
 
 def test_each_that_is_named_in_the_code_is_there() -> None:
-    named = {*scenarios.SECONDS, *scenarios.VIRTUAL, *scenarios.ASKED_FOR}
+    named = {*scenarios.WEIGHTS, *scenarios.VIRTUAL, *scenarios.ASKED_FOR}
     assert named <= set(scenarios.there())
 
 
@@ -58,7 +58,7 @@ def test_shards_have_together_all_scenarios_and_each_one_once(count: int) -> Non
 
 
 def test_shards_take_about_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scenarios, "SECONDS", {"a": 400, "b": 300, "c": 200, "d": 100, "e": 100})
+    monkeypatch.setattr(scenarios, "WEIGHTS", {"a": 4.0, "b": 3.0, "c": 2.0})
     assert scenarios.shard("edcba", 1, 2) == ["a", "e", "d"]
     assert scenarios.shard("edcba", 2, 2) == ["b", "c"]
 
