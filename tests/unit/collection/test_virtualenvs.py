@@ -159,7 +159,9 @@ def test_a_virtualenv_is_made_of_a_wheel_house_alone_and_compiled_by_pip_where_u
 def test_a_requirement_that_is_not_in_the_wheel_house_fails_and_leaves_nothing(tmp_path, module):
     path = tmp_path / "main" / "venvs" / "abc"
     wanted = {"requirements": ["kechi-huge"], "releases": []}
-    with pytest.raises(FailedError, match=r"main: the virtualenv could not be filled.*kechi-huge"):
+    with pytest.raises(
+        FailedError, match=r"(?s)main: the virtualenv could not be filled.*kechi-huge"
+    ):
         virtualenvs.fill(module, virtualenvs.Installer(module), path, wanted)
     assert not path.exists()
 
