@@ -40,7 +40,7 @@ demo-clean: .venv/stamp ## Remove the demo's container, network and images
 	@python -m containers.demo clean
 
 test: export KECHI_BEGAN := $(shell date +%s)
-test: host .venv/stamp ## Run all that CI runs: lint, unit, molecule; QUICK=1 before a commit
+test: host .venv/stamp ## Run all that the gate runs: lint, unit, molecule; QUICK=1 before a commit
 	@python -m scripts.run_tests $(if $(QUICK),--quick)
 
 lint: .venv/stamp ## Check style and types: ruff, mypy, ansible-lint
