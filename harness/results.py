@@ -359,6 +359,12 @@ class Suite:
         return list(self.outcomes.values()).count(outcome)
 
 
+def note(outcomes: dict[str, str], name: str, outcome: str) -> None:
+    """Note how a test has ended: once failed it stays so, whoever has its name as well."""
+    if outcomes.get(name) != "failed":
+        outcomes[name] = outcome
+
+
 def summary(run: Run) -> Summary:
     """Count a run."""
     slowest = run.slowest(1)

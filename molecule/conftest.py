@@ -16,7 +16,7 @@ from testinfra.host import Host
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))  # molecule starts pytest in the scenario's directory
 
-from harness import store  # noqa: E402
+from harness import results, store  # noqa: E402
 from harness.results import Suite  # noqa: E402
 from shared import reach  # noqa: E402
 from shared.proof import Proof  # noqa: E402
@@ -69,7 +69,7 @@ def pytest_runtest_makereport(
     report = yield
     outcomes = item.config.stash[OUTCOMES]
     if report.when == "call" or report.outcome != "passed":
-        outcomes[item.name] = report.outcome
+        results.note(outcomes, item.name, report.outcome)
     if report.failed and call.excinfo is not None:
         said = str(call.excinfo.value) or call.excinfo.typename  # never nothing: it has failed
         item.stash[FAILURE] = said[:FAILURE_CHARACTERS]

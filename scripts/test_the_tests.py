@@ -26,6 +26,7 @@ import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
@@ -39,6 +40,7 @@ READABLE = 0o755  # some tests become another user, who has to get at the copy
 DESTROY_SECONDS = 120
 PREFIX = "broken-"  # of its machines, so that they are not those of another run
 SHOWN_LINES = 15
+_RUNNING: set[subprocess.Popen[bytes]] = set()
 MACHINE = re.compile(r"kechi-[a-z0-9_-]+-debian\d+")
 
 
@@ -198,13 +200,26 @@ def _run(folder: Path, command: Sequence[str], log: TextIO, seconds: float) -> i
         stderr=log,
         start_new_session=True,
     ) as process:
+        _RUNNING.add(process)
         try:
             return process.wait(timeout=seconds)
         except BaseException as error:
-            os.killpg(process.pid, signal.SIGKILL)
+            _end(process)
             if isinstance(error, subprocess.TimeoutExpired):
                 return None
             raise
+        finally:
+            _RUNNING.discard(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Interrupt a run, so that its tests end what they have started; kill it if it does not end."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGINT)
+        try:
+            process.wait(timeout=DESTROY_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _choose(names: Sequence[str]) -> list[Build]:
@@ -226,6 +241,8 @@ def run_all(builds: Sequence[Build], bound_seconds: float) -> Iterator[tuple[Bui
                 yield running[future], future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(_RUNNING):
+                _end(process)
             raise
     for build in builds:
         if build.scenario:

@@ -70,6 +70,7 @@ class Proof:
         Raises AssertionError at the end of a block that raises nothing, where a request failed, or
         a client had none.
         """
+        assert self._run is None, f"{self._name} loads twice, and has one report"
         watch = Watch()
         direct = sockets or {}
         clients = [Client(NGINX, one.kind, one.host, one.path) for one in targets]

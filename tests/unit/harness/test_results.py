@@ -177,6 +177,13 @@ def test_a_runs_file_keeps_all_of_it() -> None:
     assert replace(read, requests=()) == replace(run, requests=())
 
 
+def test_a_test_that_failed_stays_failed_though_another_of_its_name_passes() -> None:
+    outcomes: dict[str, str] = {}
+    for outcome in ("passed", "failed", "passed"):
+        results.note(outcomes, "test_a[podman://vps]", outcome)
+    assert outcomes == {"test_a[podman://vps]": "failed"}
+
+
 @pytest.mark.parametrize(
     ("outcomes", "passed"),
     [({}, False), ({"a": "skipped"}, False), ({"a": "passed"}, True), ({"a": "failed"}, False)],

@@ -1,7 +1,9 @@
 """Broken builds: each can be made of the code as it is, and a verdict is what it should be."""
 
+import os
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,6 +110,35 @@ def test_a_file_of_tests_is_run_on_a_broken_copy(
     verdict = runner.run(build, 300)
     assert (not verdict.faults) is found_out
     assert verdict.passed == 1 + (line == "brake()")
+
+
+LONG = """
+import pathlib, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+try:
+    pathlib.Path("began").write_text("")
+    signal.pause()
+finally:
+    pathlib.Path("ended").touch()
+"""
+
+
+def test_what_takes_too_long_is_interrupted_so_that_it_ends_what_it_has_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "began")
+    wait = subprocess.Popen.wait
+
+    def wait_for_the_begin(process: subprocess.Popen[bytes], timeout: float | None = None) -> int:
+        if timeout == 0.5:
+            (tmp_path / "began").read_text()  # is there when it has been opened for writing
+            raise subprocess.TimeoutExpired("python", timeout)
+        return wait(process, timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", wait_for_the_begin)
+    with (tmp_path / "log").open("w") as log:
+        assert runner._run(tmp_path, [sys.executable, "-c", LONG], log, 0.5) is None
+    assert (tmp_path / "ended").exists()
 
 
 @pytest.mark.parametrize(
