@@ -135,8 +135,8 @@ def run(build: Build, bound_seconds: float) -> Verdict:
     """Run a build's tests on it. Raises BuildError."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kechi-broken-") as made:
-        folder = Path(made)
-        folder.chmod(READABLE)
+        Path(made).chmod(READABLE)
+        folder = Path(made) / "copy"
         copy(folder)
         break_it(folder, build)
         with (LOGS / f"{build.name}.log").open("w+", encoding="utf-8") as log:
@@ -150,7 +150,9 @@ def _file(folder: Path, build: Build, log: TextIO, bound_seconds: float) -> Verd
     results = folder / "results.xml"
     command = [
         *(sys.executable, "-m", "pytest", build.file, f"--junitxml={results}"),
-        *("-p", "no:cacheprovider", *(("-k", build.only) if build.only else ())),
+        # a directory of its own: other runs of pytest remove each other's old ones
+        *("-p", "no:cacheprovider", f"--basetemp={folder.parent / 't'}"),
+        *(("-k", build.only) if build.only else ()),
     ]
     code = _run(folder, command, log, bound_seconds)
     if code is None:
