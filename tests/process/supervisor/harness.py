@@ -96,6 +96,10 @@ time.monotonic = _skipping
 """
 
 
+# For a log command, which gets five seconds to read to the end when its server ends.
+PATIENT = f"from supervisor_py import logger\nlogger._PATIENCE = {NEVER}"
+
+
 class Clock:
     """The monotonic clock of a server that was started with its prelude: it can be put forward."""
 

@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 
 from ..waiting import wait_until
-from .harness import NEVER, Server, alive, command
+from .harness import NEVER, PATIENT, Server, alive, command
 
 TALKER = Path(__file__).with_name("talker.py")
-PATIENT = f"from supervisor_py import logger\nlogger._PATIENCE = {NEVER}"  # with a log command
 
 
 def _talk(server: Server, *options: str, **start: object) -> Server:
@@ -184,6 +183,7 @@ def _kill_waiting(server: Server, command: int) -> None:
         wait_until(lambda: _unread(pipe.fileno()) == 0, "it has read all")
     wait_until(lambda: _state(command) == "S", "it has written all, and waits")
     os.kill(command, signal.SIGKILL)
+    wait_until(lambda: not alive(command), "it is dead: a read that is woken takes what comes")
     for one in writers:
         os.kill(one, signal.SIGCONT)
 
@@ -203,7 +203,8 @@ def test_a_log_command_that_is_killed_is_started_again_and_no_line_is_lost(
 ) -> None:
     pids, out = _commands(server), server.directory / "out"
     server.plan(count=True, pause=0.003)
-    _talk(server, f"--log-file=|exec {server.directory}/take").wait_serving(1)
+    command = f"--log-file=|exec {server.directory}/take"
+    _talk(server, command, prelude=PATIENT).wait_serving(1)
     for times in (1, 2):
         wait_until(lambda: pids.read_text().count("\n") == times, "it runs")  # noqa: B023
         size = out.stat().st_size if out.exists() else 0
@@ -219,7 +220,8 @@ def test_a_log_command_that_is_killed_is_started_again_and_no_line_is_lost(
 def test_a_log_command_that_is_dead_at_the_end_still_gets_the_last_lines(server: Server) -> None:
     pids, out = _commands(server), server.directory / "out"
     server.plan(count=True)
-    _talk(server, f"--log-file=|exec {server.directory}/take").wait_serving(1)
+    command = f"--log-file=|exec {server.directory}/take"
+    _talk(server, command, prelude=PATIENT).wait_serving(1)
     wait_until(lambda: pids.exists() and out.exists(), "it runs")
     _kill_waiting(server, int(pids.read_text()))  # and less than its pause of a second is left
     assert server.stop() == 0

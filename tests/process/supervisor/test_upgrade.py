@@ -19,7 +19,7 @@ import pytest
 from supervisor_py import __version__
 
 from ..waiting import LIMIT, wait_until
-from .harness import NEVER, ROOT, Activated, Server, alive, command, connect, free_port
+from .harness import NEVER, PATIENT, ROOT, Activated, Server, alive, command, connect, free_port
 
 TALKER = Path(__file__).with_name("talker.py")
 NEW = "9.9.9"
@@ -568,7 +568,7 @@ def test_the_log_and_its_command_stay(server: Server, tmp_path: Path) -> None:
     script = tmp_path / "take"
     script.write_text(f"#!/bin/sh\necho $$ >> {tmp_path}/pids\nexec cat >> {out}\n")
     script.chmod(0o755)
-    server.start(f"--log-file=| exec {script}").wait_serving(1)
+    server.start(f"--log-file=| exec {script}", prelude=PATIENT).wait_serving(1)
     wait_until(lambda: out.exists() and "starting new worker" in out.read_text(), "the log")
     for _ in range(3):
         assert _upgrade(server).returncode == 0
