@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
 import sqlite3
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -29,25 +31,49 @@ _VERSION_AT = 18
 _WRITE_AHEAD_LOG = 2
 
 
-def copy(source: Path, target: Path, owner: Owner) -> None:
-    """Make `target` a consistent copy; raises BackupError where that can't be done."""
+def copy(source: Path, target: Path, owner: Owner, most: int) -> None:
+    """Make `target` a consistent copy; raises BackupError where that can't be done.
+
+    Args:
+        source: the database, which its app may write to, and exchange, meanwhile.
+        target: what is not there yet.
+        owner: whom it is read as.
+        most: how many bytes the copy may have.
+    """
     try:
-        with closing(sqlite3.connect(target, isolation_level=None)) as made:
+        with (
+            closing(sqlite3.connect(target, isolation_level=None)) as made,
+            _files_of_at_most(most),
+        ):
             # no journal: the copy is thrown away if it fails, and is ours alone to write to
             made.execute("pragma journal_mode = off")
             made.execute("pragma synchronous = off")
             with acting_as(owner), closing(_open(source)) as read:
                 _copy(read, made, _pages_of_a_step(source))
     except sqlite3.Error as error:
-        raise BackupError(f"{source}: {error}") from error
+        grown = target.stat().st_size >= most > 0
+        why = f"it has grown to more than the {most} bytes that there is room for" if grown else ""
+        raise BackupError(f"{source}: {why or error}") from error
     fault = damage(target)
     if fault:
         raise BackupError(f"{source}: the database is damaged: {fault}")
 
 
+@contextmanager
+def _files_of_at_most(most: int) -> Iterator[None]:
+    """Let no file that is written meanwhile get bigger: SQLite itself would ask nobody."""
+    before, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    allowed = [limit for limit in (max(most, 0), before, hard) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (min(allowed), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before, hard))
+
+
 def damage(path: Path) -> str:
     """What SQLite finds wrong in a database that nobody writes to; "" for nothing."""
-    uri = f"file:{quote(str(path))}?mode=ro&immutable=1"
+    uri = f"file:{quote(os.fsencode(path))}?mode=ro&immutable=1"
     try:
         with closing(sqlite3.connect(uri, uri=True)) as database:
             # an app's own functions are not here to be asked
@@ -69,16 +95,20 @@ def is_database(head: bytes) -> bool:
 def _open(source: Path) -> sqlite3.Connection:
     # mode=rw: what a crash has left, a first reader has to put right, as the app itself would
     # and no waiting in SQLite: `_copy` does that
-    return sqlite3.connect(f"file:{quote(str(source))}?mode=rw", uri=True, timeout=0)
+    return sqlite3.connect(f"file:{quote(os.fsencode(source))}?mode=rw", uri=True, timeout=0)
 
 
 def _pages_of_a_step(source: Path) -> int:
     """How many pages are copied at once; -1 for all."""
-    with source.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-        size = os.fstat(file.fileno()).st_size
+    # by no link, and with no waiting at what may be a pipe by now: SQLite finds out which it is
+    descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        head = os.read(descriptor, _HEAD_BYTES)
+        size = os.fstat(descriptor).st_size
+    finally:
+        os.close(descriptor)
     # size first: a small file may end before its version
-    if size <= ONE_STEP_BYTES or head[_VERSION_AT] == _WRITE_AHEAD_LOG:
+    if size <= ONE_STEP_BYTES or len(head) < _HEAD_BYTES or head[_VERSION_AT] == _WRITE_AHEAD_LOG:
         return -1
     page_bytes = int.from_bytes(head[_PAGE_SIZE_AT : _PAGE_SIZE_AT + 2], "big")
     return ONE_STEP_BYTES // 4 // (page_bytes if page_bytes > 1 else _LARGEST_PAGE_BYTES)

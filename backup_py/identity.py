@@ -22,6 +22,12 @@ class Owner:
         info = path.stat()
         return cls(info.st_uid, info.st_gid)
 
+    @classmethod
+    def of_open(cls, descriptor: int) -> Owner:
+        """The owner of what is open."""
+        info = os.fstat(descriptor)
+        return cls(info.st_uid, info.st_gid)
+
 
 @contextmanager
 def acting_as(owner: Owner) -> Iterator[None]:

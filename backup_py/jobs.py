@@ -12,6 +12,7 @@ from pathlib import Path
 
 from . import restore, tree
 from .errors import BackupError
+from .isolation import apart
 from .journal import complain, say
 from .restic import Repository, Snapshot
 from .settings import App, Settings
@@ -43,7 +44,7 @@ def repository(found: Settings) -> Repository:
 def back_up(found: Settings, apps: Sequence[App]) -> list[str]:
     """Back up each app, here and then elsewhere, and name those that failed."""
     name = identifier(time.time())
-    failed = _each(apps, "not backed up", lambda app: _keep_here(found, app, name))
+    failed = _each(apps, "not backed up", lambda app: apart(lambda: _keep_here(found, app, name)))
     if found.remote:
         failed += _send_all(found, [app for app in apps if app.name not in failed])
     return failed
@@ -100,6 +101,9 @@ def _each(apps: Sequence[App], fault: str, act: Callable[[App], str]) -> list[st
         except (BackupError, OSError) as error:
             failed.append(app.name)
             complain(f"{app.name}: {fault}: {error}")
+        except Exception as error:  # noqa: BLE001 - what nobody has thought of is one app's, too
+            failed.append(app.name)
+            complain(f"{app.name}: {fault}: {type(error).__name__}: {error}")
     return failed
 
 
@@ -114,7 +118,7 @@ def _keep_here(found: Settings, app: App, name: str) -> str:
     new = survey.new_bytes(previous)
     tree.require_room(new, found.directory, found.min_free_mb)
     with store.making(name) as part:
-        tree.copy(survey, part, previous)
+        tree.copy(survey, part, previous, found.min_free_mb)
     old = store.prune(found.keep)
     gone = f"; removed {', '.join(old)}" if old else ""
     databases = sum(entry.is_database for entry in survey.entries)
@@ -163,15 +167,23 @@ def _source(found: Settings, app: App, backup: str) -> tuple[int, str, Callable[
         return size, f"{REMOTE}{snapshot}", lambda stage: there.restore(snapshot, stage)
     store = Store(found.directory, app.name)
     replaced = {path.name: path for path in restore.kept(app)}
+    if backup in replaced:
+        return _replaced(replaced[backup])
     if backup == LATEST:
         newest = store.newest()
         if newest is None:
             raise BackupError(f"{app.name}: no backup of it in {found.directory}")
         directory = newest
     else:
-        directory = replaced.get(backup) or store.path(backup)
+        directory = store.path(backup)
     return tree.size(directory), directory.name, lambda stage: _copy_into(directory, stage)
 
 
 def _copy_into(directory: Path, stage: Path) -> None:
     shutil.copytree(directory, stage, symlinks=True, dirs_exist_ok=True)
+
+
+def _replaced(directory: Path) -> tuple[int, str, Callable[[Path], None]]:
+    """The same of what a restore has replaced: it is the app's still, and so read as its user."""
+    survey = tree.survey(directory, lambda _path: False)
+    return survey.new_bytes(None), directory.name, lambda stage: tree.copy(survey, stage, None)

@@ -25,12 +25,21 @@ COMMAND = "/usr/local/bin/kechi_backup"
 _UNITS = Path("/run/systemd/system")
 _DROP_IN = "kechi-restore.conf"
 _KEPT = ".before-"
+_MODE = 0o2777  # of a directory: no bits that mean nothing there
 _CANNOT_LOAD = "; can't load "  # in the status of a vhost server that serves its other apps
 
 
 def stage_of(app: App) -> Path:
-    """Where a backup is made ready, on the same disk."""
+    """Where a backup is made ready, on the same disk: root's alone until it is put in place.
+
+    So nobody gets at what is in it, whatever owners and modes that has by then.
+    """
     return app.directory.with_name(f"{app.directory.name}.restoring")
+
+
+def files_of(app: App) -> Path:
+    """The files that are made ready, in the stage."""
+    return stage_of(app) / "files"
 
 
 def clear(app: App) -> None:
@@ -55,14 +64,17 @@ def make_ready(app: App, needed: int, fetch: Callable[[Path], None]) -> None:
     try:
         clear(app)
         stage.mkdir(mode=0o700)
-        fetch(stage)
-        _require_sound(stage)
-        _give_to(owner, stage)
-        stage.chmod(mode)
+        files = files_of(app)
+        files.mkdir(mode=0o700)
+        fetch(files)
+        _require_plain(files)
+        _require_sound(files)
+        _give_to(owner, files)
+        files.chmod(mode & _MODE)
         os.sync()
     except OSError as error:
         clear(app)
-        raise BackupError(f"{error.filename or stage}: {error.strerror}") from error
+        raise BackupError(f"{error.filename or stage}: {error.strerror or error}") from error
     except BaseException:
         clear(app)
         raise
@@ -70,12 +82,13 @@ def make_ready(app: App, needed: int, fetch: Callable[[Path], None]) -> None:
 
 def swap(app: App) -> None:
     """Put what is ready in place; does nothing where nothing is, as in a unit's second start."""
-    stage = stage_of(app)
-    if not stage.exists():
+    files = files_of(app)
+    if not files.exists():
         return
     if app.directory.exists():
         app.directory.rename(app.directory.with_name(f"{app.directory.name}{_KEPT}{identifier()}"))
-    stage.rename(app.directory)
+    files.rename(app.directory)
+    stage_of(app).rmdir()
 
 
 def put_in_place(app: App) -> str:
@@ -140,7 +153,18 @@ def _require_sound(stage: Path) -> None:
             raise BackupError(f"{path.relative_to(stage)} of the backup is damaged: {fault}")
 
 
+def _require_plain(stage: Path) -> None:
+    """Refuse what no app can have made, and a backup of one's files doesn't have."""
+    for path in _files(stage):
+        mode = path.lstat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)):
+            raise BackupError(f"{path.relative_to(stage)} of the backup is no file")
+
+
 def _give_to(owner: Owner, stage: Path) -> None:
-    """By now users may have other numbers than on the machine that it was made on."""
-    for path in (stage, *_files(stage)):
+    """By now users may have other numbers than on the machine that it was made on.
+
+    To change the owner of a file takes setuid, setgid and capabilities from it, by the kernel.
+    """
+    for path in (*_files(stage), stage):
         os.lchown(path, owner.uid, owner.gid)

@@ -5,20 +5,24 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import sys
 import time
 
-from . import control, effects, signals, tables
+from . import control, effects, safe_paths, signals, tables, text
 from .errors import FatalError, from_os_error
 from .sockets import AF_UNIX, SOCK_STREAM, Socket
-from .status import read_generations, read_pid
+from .status_files import open_pid, read_generations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .options import Parsed
 
+_ROOT = 0
 RESTART_TIMEOUT = 300.0  # seconds; longer than a readiness timeout and two graces
 _STATUS_TIMEOUT = 30.0  # seconds; it measures memory, and may have to wait for its turn
+_MOST_BYTES = 8 * 1024 * 1024  # of an answer: who gives it may be a hostile app
+_MOST_LINE = 4096  # characters of a line of it, where it is shown
 _POLL = 0.1  # seconds between two looks at the status file
 
 
@@ -31,7 +35,8 @@ def restart(parsed: Parsed) -> None:
     path = parsed.text("control-socket")
     pid_file, status_file = parsed.text("pid-file"), parsed.text("status-file")
     if path:
-        effects.say(f"restarted: {_ask(path, control.RESTART, timeout)}")
+        done = _ask(path, control.RESTART, timeout)
+        effects.say(f"restarted: {text.visible(done, _MOST_LINE)}")
     elif pid_file and status_file:
         _restart_by_files(pid_file, status_file, timeout)
     else:
@@ -55,24 +60,31 @@ def _ask(path: str, request: str, timeout: float) -> str:
     socket = Socket(AF_UNIX, SOCK_STREAM)
     try:
         socket.settimeout(max(timeout, 0.001))
-        socket.connect(path)
+        _connect(socket, path)
         socket.sendall(f"{request}\n".encode())
         received = b""
+        most = _MOST_BYTES
         while True:
             left = ends - time.monotonic()
             if left <= 0:
                 raise _too_long(request, timeout)
             socket.settimeout(left)
             data = socket.recv(65536)
+            most -= len(data)
+            if most < 0:
+                raise FatalError(
+                    f"{request} failed: the answer has more than {_MOST_BYTES} bytes", 1
+                )
             received += data
             *lines, received = received.split(b"\n")
             for line in lines:
-                word, _, text = line.decode("utf-8", "replace").partition(" ")
+                word, _, told = line.decode("utf-8", "replace").partition(" ")
                 if word == control.DONE:
-                    return text
+                    return told
+                shown = text.visible(told, _MOST_LINE)
                 if word == control.FAILED:
-                    raise FatalError(f"{request} failed: {text}", 1)
-                effects.say(text)
+                    raise FatalError(f"{request} failed: {shown}", 1)
+                effects.say(shown)
             if not data:
                 raise FatalError(f"{request} failed: the server went away", 1)
     except TimeoutError as error:
@@ -81,6 +93,24 @@ def _ask(path: str, request: str, timeout: float) -> str:
         raise from_os_error(f"control socket {path}", error) from error
     finally:
         socket.close()
+
+
+def _connect(socket: Socket, path: str) -> None:
+    """Connect to the socket that is at a path, and to no other by a link of its owner's.
+
+    Raises OSError.
+    """
+    if os.geteuid() != _ROOT:  # who may connect, as whom they are, is the kernel's business
+        socket.connect(path)
+        return
+    with safe_paths.locate(path) as place:
+        fd = os.open(place.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.fd)
+    try:
+        if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+            raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
+        socket.connect(f"/proc/self/fd/{fd}")
+    finally:
+        os.close(fd)
 
 
 def _too_long(request: str, timeout: float) -> FatalError:
@@ -100,17 +130,20 @@ def upgrade(parsed: Parsed) -> None:
     Raises FatalError when the new version would not run: then the old one stays.
     """
     done = _ask(_control_socket(parsed, "upgrade"), control.UPGRADE, _timeout(parsed))
-    effects.say(done)
+    effects.say(text.visible(done, _MOST_LINE))
 
 
 def status(parsed: Parsed) -> None:
     """Print what a running server does, as a table or as JSON; raises FatalError."""
-    text = _ask(_control_socket(parsed, "status"), control.STATUS, _STATUS_TIMEOUT)
-    if not parsed.flag("json"):
-        import json  # noqa: PLC0415  the other clients have no use for it
+    import json  # noqa: PLC0415  the other clients have no use for it
 
-        text = tables.of_status(json.loads(text))
-    sys.stdout.write(f"{text}\n")
+    answer = _ask(_control_socket(parsed, "status"), control.STATUS, _STATUS_TIMEOUT)
+    try:
+        known = json.loads(answer)
+        shown = tables.of_status(text.all_visible(known))  # which knows what has to be in it
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise FatalError(f"status failed: the answer is none ({type(error).__name__})", 1) from None
+    sys.stdout.write(f"{json.dumps(known) if parsed.flag('json') else shown}\n")
 
 
 def _restart_by_files(pid_file: str, status_file: str, timeout: float) -> None:
@@ -151,11 +184,7 @@ def _server_of(path: str) -> tuple[int, int]:
 
     Raises FatalError when nobody does: that pid may be anyone's by now.
     """
-    pid = read_pid(path)
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError as error:
-        raise from_os_error(f"failed to open file:{path}", error) from error
+    fd, pid = open_pid(path)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

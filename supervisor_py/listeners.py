@@ -17,6 +17,7 @@ from .unixpath import LIVE, Made, UnixListener, in_use, look
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from typing import Any
 
     from .ports import Port
@@ -133,14 +134,16 @@ class Listeners:
         """Return the paths that are ours."""
         return [one.made for one in self._opened if one.made]
 
-    def remove(self) -> list[str]:
+    def remove(self, making: Callable[[str], AbstractContextManager[None]]) -> list[str]:
         """Unlink the paths that are ours; return the stored names of their sockets.
 
-        Inherited paths are systemd's. Ports stay stored: systemd closes them when we are really
-        stopped, and keeps them open when we are restarted.
+        Each in the context that `making` returns for it. Inherited paths are systemd's. Ports stay
+        stored: systemd closes them when we are really stopped, and keeps them open when we are
+        restarted.
         """
         for made in self.made():
-            made.remove()
+            with making(made.path):
+                made.remove()
         return [one.stored_name() for one in self._opened if one.made]
 
 
@@ -184,13 +187,17 @@ def above(ports: Sequence[Port], others: int) -> int:
 
 
 def open_all(
-    chosen: Settings, inherited: Sequence[Handed], stop_asked: Callable[[], str]
+    chosen: Settings,
+    inherited: Sequence[Handed],
+    stop_asked: Callable[[], str],
+    making: Callable[[str], AbstractContextManager[None]],
 ) -> Listeners:
     """Open every listener, ports first, then paths, then what was inherited beyond them.
 
     An inherited socket that already is at the address of a --port or --path takes its place.
     Workers of a dead start_server that hold an address are ended first, unless `stop_asked` tells
-    of a signal that ends us. Raises FatalError, with the paths that were made removed again.
+    of a signal that ends us. Files are made, and removed, in the context that `making` returns for
+    their path. Raises FatalError, with the paths that were made removed again.
     """
     spare = [_Spare(handed) for handed in inherited]
     opened: list[_Opened] = []
@@ -204,7 +211,8 @@ def open_all(
         for path in chosen.paths:
             one = _adopt_path(path, spare)
             if one is None:
-                listener = _open_path(path, chosen, stop_asked)
+                with making(path):
+                    listener = _open_path(path, chosen, stop_asked)
                 fresh.append(listener)
                 one = _Opened(path, path, listener.socket.detach()).owned(listener.made)
             opened.append(one)
@@ -217,7 +225,8 @@ def open_all(
         _place(opened)
     except BaseException:
         for listener in fresh:
-            listener.remove()
+            with making(listener.made.path):
+                listener.remove()
         raise
     return Listeners(opened, forgotten)
 

@@ -29,7 +29,17 @@ if TYPE_CHECKING:
     from .listeners import Listeners
     from .options import Parsed
     from .settings import Settings
-    from .users import Account
+    from .users import Account, Making
+
+
+class _AsWeAre:
+    """Makes a file as who we are; see `users.Making`."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        return None
 
 
 class _Start(Record):
@@ -115,23 +125,38 @@ def _serve(start: _Start, typed: Typed | None) -> int:
     if start.handed:
         opened = listeners.resume(start.handed.sockets)
     else:
-        opened = listeners.open_all(start.chosen, start.inherited, lambda: caught.stop)
+        opened = listeners.open_all(
+            start.chosen, start.inherited, lambda: caught.stop, lambda path: _making(start, path)
+        )
     pid_file = None
     try:
         pid_file = _pid_file(start)
         held = Held(caught, pid_file, _control(start), start.variables)
         return _run(start, opened, held, typed)
     finally:
-        fdstore.forget(start.notifier, opened.remove())
-        if pid_file:
-            pid_file.remove()  # last: who waits for it, as --stop does, finds nothing of us
+        fdstore.forget(start.notifier, opened.remove(lambda path: _making(start, path)))
+        if pid_file and start.chosen.pid_file:
+            with _making(start, start.chosen.pid_file):
+                pid_file.remove()  # last: who waits for it, as --stop does, finds nothing of us
 
 
 def _pid_file(start: _Start) -> PidFile | None:
     path, handed = start.chosen.pid_file, start.handed
     if not path:
         return None
-    return PidFile.resume(path, handed.pid_file) if handed else PidFile(path)
+    if handed:
+        return PidFile.resume(path, handed.pid_file)
+    with _making(start, path):
+        return PidFile(path)
+
+
+def _making(start: _Start, path: str) -> _AsWeAre | Making:
+    """Return how a file is made, and removed, at a path that who we will be may have a say in."""
+    if start.account is None:
+        return _AsWeAre()
+    from . import users  # noqa: PLC0415  loads the user database
+
+    return users.Making(start.account, path)
 
 
 def _control(start: _Start) -> UnixListener | None:
@@ -140,15 +165,18 @@ def _control(start: _Start) -> UnixListener | None:
         return None
     if handed:
         return UnixListener.resume(handed.control, Made(*handed.control_made))
-    return UnixListener(path, control.BACKLOG, control.MODE)
+    with _making(start, path):
+        return UnixListener(path, control.BACKLOG, control.MODE)
 
 
-def _log(chosen: Settings, handed: Handover | None) -> Log | None:
-    if not chosen.log_file:
+def _log(start: _Start) -> Log | None:
+    file, handed = start.chosen.log_file, start.handed
+    if not file:
         return None
     if handed:
-        return Log(chosen.log_file, handed.log, handed.log_read_end)
-    return Log(chosen.log_file)
+        return Log(file, handed.log, handed.log_read_end)
+    with _making(start, file):
+        return Log(file)
 
 
 def _daemon(start: _Start, opened: Listeners, held: Held) -> SuperDaemon:
@@ -156,7 +184,7 @@ def _daemon(start: _Start, opened: Listeners, held: Held) -> SuperDaemon:
     chosen, handed = start.chosen, start.handed
     probed = _probe(chosen.probe, opened.names()) if chosen.probe else None
     program = effects.Program(chosen.command, chosen.directory)
-    work = Work(program, opened, probed, _log(chosen, handed))
+    work = Work(program, opened, probed, _log(start))
     daemon = SuperDaemon(chosen, work, start.environment, start.notifier, held)
     if handed:
         daemon.resume(handed)
@@ -168,7 +196,8 @@ def _run(start: _Start, opened: Listeners, held: Held, typed: Typed | None) -> i
         daemon = _daemon(start, opened, held)
     except BaseException:
         if held.control:
-            held.control.remove()
+            with _making(start, held.control.made.path):
+                held.control.remove()
         raise
     try:
         if start.account:

@@ -102,25 +102,3 @@ class StatusFile:
         if self._written is not None:
             self._written = None
             effects.remove_file(self._path)
-
-
-def read_pid(path: str) -> int:
-    """Return the pid in a pid file; raises FatalError."""
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            line = file.readline().strip()
-    except OSError as error:
-        raise from_os_error(f"failed to open file:{path}", error) from error
-    if not line.isdecimal() or int(line) < 1:
-        raise FatalError(f'pid file {path}: "{line}" is not a process id')
-    return int(line)
-
-
-def read_generations(path: str) -> list[int]:
-    """Return the generations in a status file, lowest first; raises FatalError."""
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            heads = [line.partition(":")[0] for line in file if ":" in line]
-    except OSError as error:
-        raise from_os_error(f"failed to open file:{path}", error) from error
-    return sorted({int(head) for head in heads if head.isdecimal()})

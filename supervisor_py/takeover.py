@@ -9,7 +9,7 @@ import errno
 import os
 import time
 
-from . import handoff, orphans, signals, sockets
+from . import handoff, orphans, safe_paths, signals, sockets
 from .effects import say
 from .errors import FatalError
 from .record import Record
@@ -27,6 +27,7 @@ _LAST_WAIT = 5.0  # seconds for the kernel to bury what got SIGKILL
 _LONGEST_COMMAND = 60  # characters of it in a message
 _START_SERVER = b"start_server"
 _LISTENING = b"0A"  # of /proc/net/tcp
+_MOST_BYTES = 65536  # of a status file
 _LISTENS = 0x10000  # of /proc/net/unix: __SO_ACCEPTCON
 _UNIX_FIELDS = 7  # before the path
 _START_TIME = 19  # of /proc/PID/stat, counted from behind the command
@@ -157,11 +158,12 @@ def _listed(status_file: str) -> set[int]:
     process that was started later than the file was written has its pid by chance.
     """
     try:
-        with open(status_file, "rb") as file:
+        with os.fdopen(safe_paths.open_file(status_file, os.O_RDONLY), "rb") as file:
             written = os.fstat(file.fileno()).st_mtime
-            words = [line.strip().partition(b":")[2] for line in file]
+            lines = file.read(_MOST_BYTES).split(b"\n")
     except OSError:
         return set()
+    words = [line.strip().partition(b":")[2] for line in lines]
     return {pid for pid in map(int, filter(bytes.isdigit, words)) if _began(pid) <= written}
 
 

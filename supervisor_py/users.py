@@ -8,6 +8,7 @@ import os
 import pwd
 import stat
 
+from . import safe_paths
 from .effects import say
 from .errors import FatalError, from_os_error
 from .record import Record
@@ -55,6 +56,36 @@ def find(user: str, group: str | None) -> Account:
     return found
 
 
+class Making:
+    """Makes a file: as root where root alone can change the way to it, else as the account itself.
+
+    So nothing that this user may have put there, a link on the way or in its place, leads root to
+    what this user could not open.
+    """
+
+    def __init__(self, account: Account, path: str) -> None:
+        self._account = account
+        self._apart = not account.is_ours() and not safe_paths.is_ours_alone(path)
+        self._groups: list[int] = []
+
+    def __enter__(self) -> None:
+        if self._apart:
+            self._groups = os.getgroups()
+            try:
+                os.initgroups(self._account.user, self._account.gid)
+                os.setegid(self._account.gid)
+                os.seteuid(self._account.uid)
+            except OSError as error:
+                self.__exit__()
+                raise from_os_error(f"failed to act as {self._account.user}", error) from error
+
+    def __exit__(self, *_: object) -> None:
+        if self._apart:
+            os.seteuid(_ROOT)
+            os.setegid(_ROOT)
+            os.setgroups(self._groups)
+
+
 def become(account: Account) -> None:
     """Run as this account from now on, with no way back; raises FatalError."""
     if account.is_ours():
@@ -80,9 +111,9 @@ def _may_be_root_again() -> bool:
 def give(path: str, account: Account) -> None:
     """Make a file that root has made the account's; what isn't clearly ours is left alone.
 
-    The directory may be one in which others can put a link in its place.
+    In a directory where others can put a link in its place, it was made as the account: `Making`.
     """
-    if account.is_ours():
+    if account.is_ours() or not safe_paths.is_ours_alone(path):
         return
     try:
         fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...supervisor_py.tables import age, aligned
+from ...supervisor_py.text import visible
 
 Found = Mapping[str, Any]
 
@@ -14,6 +15,7 @@ KB_PER_MB = 1024
 POOLS = ("POOL", "GENERATION", "PHASE", "AGE", "PROCESSES", "MEMORY", "LIMIT", "SHARED")
 APPS = ("APP", "POOL", "RELEASE", "KEPT")
 CERTIFICATES = ("SITE", "CERTIFICATE", "DAYS LEFT")
+MOST_CELL = 60  # characters
 SELF_SIGNED = "self-signed"
 
 
@@ -43,23 +45,28 @@ def status_tables(found: Found, inventory_pools: Sequence[Found]) -> list[str]:
         for one in found["certificates"]
         if one["served"] == SELF_SIGNED != one["wanted"]
     ]
-    return [*lines, *([""] if wrong else []), *wrong]
+    return [*lines, *([""] if wrong else []), *map(visible, wrong)]
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return aligned([head, *rows], left=1).splitlines()
+    shown = [[visible(cell, MOST_CELL) for cell in row] for row in rows]
+    return aligned([head, *shown], left=1).splitlines()
 
 
 def _generations(pool: Found) -> list[tuple[str, ...]]:
     limit = f"{pool['memory_max_mb']} MB" if pool["memory_max_mb"] else NONE
-    generations = pool["status"].get("generations") or []
+    generations = pool["status"]["generations"] if _is_sound(pool["status"]) else []
     if not generations:
         return [(pool["name"], NONE, pool["unit"], NONE, NONE, NONE, limit, NONE)]
+    return _rows(pool["name"], generations, limit)
+
+
+def _rows(name: str, generations: Sequence[Found], limit: str) -> list[tuple[str, ...]]:
     return [
         (
-            pool["name"],
+            name,
             str(one["number"]),
-            one["phase"],
+            str(one["phase"]),
             age(one["age_seconds"]),
             str(one["processes"] or NONE),
             f"{one['pss_kb'] / KB_PER_MB:.1f} MB" if one["pss_kb"] else NONE,
@@ -70,9 +77,21 @@ def _generations(pool: Found) -> list[tuple[str, ...]]:
     ]
 
 
+def _is_sound(status: Any) -> bool:
+    """Whether that is what a super-daemon says of itself: an app may answer in its place."""
+    try:
+        _rows("", status["generations"], "")
+        str(status.get("trouble"))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False
+    return True
+
+
 def _wrong(pool: Found, inventory_pools: Sequence[Found]) -> list[str]:
     sentences = []
-    if not pool["status"]:
+    if pool["status"] and not _is_sound(pool["status"]):
+        sentences.append(f"pool {pool['name']}: its super-daemon gives no answer that can be read")
+    elif not pool["status"]:
         sentences.append(f"pool {pool['name']}: its super-daemon does not answer: {pool['unit']}")
     elif pool["status"].get("trouble"):
         sentences.append(f"pool {pool['name']}: {pool['status']['trouble']}")

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from jinja2 import Environment
 
 from ..tables import age, aligned
+from ..text import visible as as_visible
 from .classify import GROUPS, IMPOSTOR, REST, UNDECLARED
 from .lines import NO_VHOST
 from .report import Client, Figures, Group, Report
@@ -59,17 +60,8 @@ tr.group { font-weight: 600; } tr.name td:first-child { padding-left: 2em; }
 
 
 def visible(text: str, most: int = _MOST_CELL) -> str:
-    """Return text of a visitor's so that none of it acts, in plain ASCII, and not at any length.
-
-    Letters of other scripts are escaped, too: those written from the right turn their neighbours.
-    """
-    cut = text if len(text) <= most else f"{text[: most - 3]}..."
-    return "".join(one if one.isascii() and one.isprintable() else _escaped(one) for one in cut)
-
-
-def _escaped(character: str) -> str:
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{{{code:x}}}"  # noqa: PLR2004
+    """Return text of a visitor's so that none of it acts, and not at any length."""
+    return as_visible(text, most)
 
 
 def as_json(report: Report) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """One look at processes: the memory of each, and what their server says of them."""
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,11 +9,13 @@ from pathlib import Path
 from .. import memory
 from ..errors import FatalError
 from ..memory import Reading
-from ..status import read_pid
+from ..status_files import read_pid, require_owner
+from ..text import visible
 from ..vhost import ledger
 
 RUN = Path("/run")  # where systemd makes a pool's runtime directory
 _PREFIX = "kechi-"
+_MOST_NAME = 64  # characters of what a process calls itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +77,12 @@ def pools(run: Path) -> list[str]:
 def of_pool(name: str, run: Path) -> Sample:
     """Measure a pool: its super-daemon and all below; raises FatalError when it isn't there."""
     file = run / f"{_PREFIX}{name}" / "pid"
-    if "/" in name or not file.exists():
+    if "/" in name or not os.path.lexists(file):
         there = ", ".join(pools(run))
         known = f"there are: {there}" if there else f"none runs here ({run}/{_PREFIX}*/pid)"
         raise FatalError(f'"{name}" is neither a process id nor a pool ({known})')
     pid = read_pid(str(file))
+    require_owner(str(file), pid, file.parent.stat().st_uid)
     if not Path(f"/proc/{pid}").exists():
         raise FatalError(f"the pool {name} does not run: process {pid} of {file} has gone")
     return of_tree([pid], name)
@@ -119,13 +123,15 @@ def _sample(
         leads = any(pid in entries for pid in below) if entries else bool(below)
         worker = not leads and (one.pid in entries if entries else one is not readings[0])
         entry = entries.get(one.pid)
-        group, requests = (entry.group, entry.requests) if entry is not None else (None, None)
+        group = visible(entry.group, _MOST_NAME) if entry is not None else None
+        requests = entry.requests if entry is not None else None
         processes.append(Process(one, _name(one.pid), worker, group, requests))
     return Sample(round(time.time(), 3), pool, tuple(processes))
 
 
 def _name(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/comm").read_text("utf-8", "replace").rstrip("\n")
+        comm = Path(f"/proc/{pid}/comm").read_text("utf-8", "replace").removesuffix("\n")
+        return visible(comm, _MOST_NAME)
     except OSError:
         return "-"

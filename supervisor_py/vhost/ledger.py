@@ -7,7 +7,6 @@ into /proc/PID/fd, which are its user and root, can read it, and nobody is asked
 import mmap
 import os
 import struct
-from pathlib import Path
 from typing import NamedTuple
 
 NAME = "kechi-ledger"
@@ -81,8 +80,12 @@ def read(pid: int) -> Entry | None:
         for name in os.listdir(folder):
             path = f"{folder}/{name}"
             if os.readlink(path) == _LINK:
-                with Path(path).open("rb", buffering=0) as file:
-                    cells = _CELLS.unpack(file.read(_CELLS.size))
+                # what is there may be a pipe by now, at which nobody is to wait
+                descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+                try:
+                    cells = _CELLS.unpack(os.read(descriptor, _CELLS.size))
+                finally:
+                    os.close(descriptor)
                 if cells[_PID] == pid:
                     group = cells[_GROUP].rstrip(b"\0").decode("utf-8", "replace")
                     return Entry(group, cells[_REQUESTS])

@@ -204,7 +204,7 @@ def test_a_database_is_copied_or_said_to_be_none(data: bytes) -> None:
         if not database.is_database(data[: len(database.MAGIC)]):
             return
         try:
-            database.copy(source, target, Owner.of(source))
+            database.copy(source, target, Owner.of(source), 1 << 24)
         except BackupError as error:
             assert str(source) in str(error)
         else:

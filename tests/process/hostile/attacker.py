@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 UID = 64_713  # nobody's
@@ -44,7 +44,7 @@ def _process(does: Callable[[], None]) -> Iterator[int]:
         os.waitpid(pid, 0)
 
 
-def as_the_app(does: Callable[[], None]) -> None:
+def as_the_app(does: Callable[[], object]) -> None:
     """Do something as the attacker; it has to work."""
     pid = os.fork()
     if pid == 0:
@@ -58,6 +58,24 @@ def as_the_app(does: Callable[[], None]) -> None:
             os._exit(1)
         os._exit(0)
     assert os.waitpid(pid, 0)[1] == 0
+
+
+@contextmanager
+def looping(does: Callable[[], None]) -> Iterator[None]:
+    """Do something as the attacker, again and again, for as long as the block runs."""
+    read_end, write_end = os.pipe()
+
+    def loop() -> None:
+        os.write(write_end, b"x")
+        while True:
+            with suppress(OSError):
+                does()
+
+    with _process(loop):
+        assert os.read(read_end, 1) == b"x"
+        yield
+    os.close(read_end)
+    os.close(write_end)
 
 
 @contextmanager

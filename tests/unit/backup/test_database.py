@@ -9,6 +9,8 @@ from backup_py import database
 from backup_py.errors import BackupError
 from backup_py.identity import Owner
 
+MOST = 1 << 30  # bytes
+
 
 @pytest.fixture
 def path(tmp_path):
@@ -33,7 +35,7 @@ def fill(app, mode="delete", rows=10, text="x"):
 
 def copied(path):
     target = path.with_name("copy")
-    database.copy(path, target, Owner.of(path))
+    database.copy(path, target, Owner.of(path), MOST)
     with closing(sqlite3.connect(f"file:{target}?immutable=1", uri=True)) as copy:
         return copy.execute("select count(*) from t").fetchone()[0]
 
@@ -94,7 +96,7 @@ def test_a_big_database_that_is_written_to_all_the_time_is_copied_in_the_end(
         return connect(*place, factory=Interrupting, **how)
 
     monkeypatch.setattr("sqlite3.connect", interrupting)
-    database.copy(path, path.with_name("copy"), Owner.of(path))
+    database.copy(path, path.with_name("copy"), Owner.of(path), MOST)
     assert steps[-1] == -1
     assert len(steps) > database.MOST_RESTARTS
     with closing(connect(path.with_name("copy"))) as copy:
@@ -126,5 +128,5 @@ def test_a_database_that_needs_functions_of_its_app_is_copied(path, app):
     app.execute("insert into t (text) values (1)")
     app.execute("insert into c values ('a'), ('b')")
     target = path.with_name("copy")
-    database.copy(path, target, Owner.of(path))
+    database.copy(path, target, Owner.of(path), MOST)
     assert target.stat().st_size == path.stat().st_size

@@ -89,7 +89,7 @@ def test_a_disk_that_fills_up_meanwhile_is_told_and_leaves_no_half_of_a_backup(
     def full(*_files):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("shutil.copyfileobj", full)
+    monkeypatch.setattr(tree._Copying, "_file", full)
     assert jobs.back_up(machine, machine.apps) == ["blog", "notes"]
     assert "blog: not backed up: " in (told := capsys.readouterr().err)
     assert "No space left on device" in told
@@ -228,7 +228,8 @@ def test_a_restore_that_its_unit_does_not_take_is_told_with_the_way_back(
 
 def test_a_swap_that_was_cut_in_two_is_finished_by_the_next_one(machine):
     blog = machine.app("blog")
-    blog.directory.rename(restore.stage_of(blog))
+    restore.stage_of(blog).mkdir()
+    blog.directory.rename(restore.files_of(blog))
     restore.swap(blog)
     assert (blog.directory / "file").read_text() == "first"
     restore.swap(blog)

@@ -1,0 +1,83 @@
+"""What is done for one app, in a process of its own: how that ends is its alone.
+
+An app's files are a stranger's. What they bring about here - an exception that nobody has thought
+of, a crash in SQLite, more memory than there is, no end - is that app's failure, and the others are
+backed up.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+
+from .errors import BackupError
+
+MOST_SECONDS = 3600.0
+SECONDS_TO_END = 20.0
+_DONE, _FAILED = b"+", b"-"
+_CHUNK = 65536
+
+
+def apart(act: Callable[[], str], seconds: float = MOST_SECONDS) -> str:
+    """Do something in a forked process; return what it says, or raise its error as BackupError."""
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(read_end)
+        try:
+            _answer(act, write_end)
+        finally:  # nothing of what the parent has to clean up may run here
+            os._exit(0)
+    os.close(write_end)
+    try:
+        answer = _read_all(read_end, seconds)
+    except BaseException:
+        _end(pid, read_end)
+        raise
+    finally:
+        os.close(read_end)
+        _, status = os.waitpid(pid, 0)
+    text = answer[1:].decode("utf-8", "surrogateescape")
+    if answer.startswith(_DONE):
+        return text
+    if answer.startswith(_FAILED):
+        raise BackupError(text)
+    code = os.waitstatus_to_exitcode(status)
+    died = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    raise BackupError(f"the process for it has died ({died})")
+
+
+def _end(pid: int, read_end: int) -> None:
+    """End the other process, with some time to remove what it has not finished."""
+    os.kill(pid, signal.SIGTERM)
+    with suppress(BackupError):
+        _read_all(read_end, SECONDS_TO_END)
+    os.kill(pid, signal.SIGKILL)
+
+
+def _answer(act: Callable[[], str], write_end: int) -> None:
+    try:
+        answer = _DONE + act().encode("utf-8", "surrogateescape")
+    except (BackupError, OSError) as error:
+        answer = _FAILED + str(error).encode("utf-8", "surrogateescape")
+    except Exception as error:  # noqa: BLE001 - of whatever kind: it is one app's
+        text = f"{type(error).__name__}: {error}"
+        answer = _FAILED + text.encode("utf-8", "surrogateescape")
+    with os.fdopen(write_end, "wb") as told:
+        told.write(answer)
+
+
+def _read_all(read_end: int, seconds: float) -> bytes:
+    """Read to the end of what the other process says, which is its own end; raises BackupError."""
+    answer = b""
+    poll = select.poll()
+    poll.register(read_end, select.POLLIN)
+    while poll.poll(seconds * 1000):
+        data = os.read(read_end, _CHUNK)
+        if not data:
+            return answer
+        answer += data
+    raise BackupError(f"it was not over within {seconds:g} seconds")
