@@ -36,10 +36,17 @@ def test_who_watches_an_fd_is_called_as_long_as_there_is_something_to_read(
 
 def test_what_is_not_watched_can_be_forgotten(ends: tuple[int, int]) -> None:
     poller = Poller()
+    calls: list[str] = []
     poller.forget(ends[0])
-    poller.watch(ends[0], lambda: None)
+    poller.watch(ends[0], lambda: calls.append("of the first"))
+    os.write(ends[1], b"x")
     poller.forget(ends[0])
     poller.forget(ends[0])
+    poller.wait(0)
+    assert calls == []
+    poller.watch(ends[0], lambda: calls.append("again"))
+    poller.wait(0)
+    assert calls == ["again"]
 
 
 def test_one_callback_may_forget_the_fd_of_the_next(ends: tuple[int, int]) -> None:

@@ -125,7 +125,9 @@ def test_a_wrong_status_is_told_with_the_begin_of_the_answer(
 
 @pytest.mark.parametrize(("status", "statuses"), [(404, []), (302, []), (503, [503])])
 def test_a_right_status_passes(tmp_path, serve, status, statuses):
-    health.check(wanted(tmp_path, statuses=statuses), 5, front(tcp(serve, status=status)))
+    server = tcp(serve, status=status)
+    health.check(wanted(tmp_path, statuses=statuses), 5, front(server))
+    assert server.seen == [("blog.example", "/up")]
 
 
 def test_an_app_that_does_not_answer_in_time_is_unwell(tmp_path):

@@ -276,9 +276,10 @@ def test_each_site_believes_the_trusted_proxies_and_this_machines_own_server_nob
 
 
 def test_other_roles_add_to_each_site_and_to_what_its_apps_answer():
-    for name, block in rendered(SITES, frontend_requests_per_second=5).items():
-        if name == "_":
-            continue
+    blocks = rendered(SITES, frontend_requests_per_second=5)
+    assert blocks.pop("_")
+    assert len(blocks) == len(SITES)
+    for block in blocks.values():
         assert block.count("include /etc/nginx/kechi.d/server/*.conf;") == 1
         proxied = re.findall(r"proxy_pass [^}]*", block)
         assert proxied

@@ -408,5 +408,6 @@ def test_defaults_and_argument_specs_agree(role):
     options = specs["argument_specs"]["main"]["options"]
     defaults = yaml.safe_load((ROLES / role / "defaults" / "main.yml").read_text())
     assert {name: option["default"] for name, option in options.items()} == defaults
+    assert defaults
     assert all(name.startswith(f"{role}_") for name in defaults)
     assert role in checks.BY_ROLE

@@ -141,6 +141,7 @@ def test_every_group_that_a_verdict_has_is_one_of_the_reports() -> None:
 
 
 def test_each_row_of_the_tables_has_its_source() -> None:
+    assert min(len(CRAWLERS), len(MANNERS), len(NETWORKS)) > 3
     assert all(one.source.startswith("https://") for one in (*CRAWLERS, *MANNERS))
     assert all(one.source for one in NETWORKS)
     assert all(one.domains or one.ranges for one in CRAWLERS), "else it can't be checked"

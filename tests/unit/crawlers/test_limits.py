@@ -6,11 +6,12 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from supervisor_py.crawlers import limits
 from supervisor_py.crawlers.limits import LimitsError, Places, Settings, as_map, chosen
+from supervisor_py.crawlers.lines import MOST_AGENT
 
 from .test_view import NASTY
 
@@ -94,14 +95,29 @@ def test_nginx_gets_no_more_than_it_can_keep() -> None:
     assert len(chosen_of(*many)) == limits.MOST
 
 
+@given(address=st.ip_addresses(v=4).map(str), agent=st.text(st.characters(codec="ascii")) | NASTY)
+@example(address="192.0.2.7", agent='"; } server { return 200 "')
+@example(address="192.0.2.7", agent='$remote_addr "a" {b};#')
+def test_a_line_becomes_one_entry_of_the_map_with_its_own_text(address: str, agent: str) -> None:
+    assume(chosen_of(line(address)))  # it is nobody's own
+    assume(agent.isprintable() and "\\" not in agent and len(agent.encode()) < MOST_AGENT)
+    (entry,) = as_map(chosen_of(line(address, agent))).splitlines()[1:]
+    match = _LINE.fullmatch(entry)
+    assert match is not None, entry
+    assert match[1] == address
+    assert match[2].replace('\\"', '"') == agent
+
+
 @given(address=NASTY | st.just("192.0.2.7") | st.ip_addresses().map(str), agent=NASTY)
+@example(address="2001:db8::1", agent='"')
 def test_no_line_becomes_more_than_an_entry_of_the_map(address: str, agent: str) -> None:
-    found = as_map(chosen_of(line(address, agent))).splitlines()[1:]
-    for entry in found:
-        match = _LINE.fullmatch(entry)
-        assert match is not None, entry
-        ip_address(match[1])
-        assert match[2].replace('\\"', '"') == agent
+    clients = chosen_of(line(address, agent))
+    head, *found = as_map(clients).splitlines()
+    assert len(found) == len(clients) <= 1
+    assert [ip_address(match[1]) for entry in found if (match := _LINE.fullmatch(entry))] == [
+        ip_address(address) for address, _ in clients
+    ]
+    assert head.startswith("#")
 
 
 class Nginx:
