@@ -151,7 +151,12 @@ def _say(line: str) -> None:
 
 def _run(command: list[str]) -> None:
     done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        umask=0o022,  # what is private here must not be so inside
     )
     if done.returncode:
         raise BuildError(f"{done.stdout}\n`{' '.join(command)}` failed")

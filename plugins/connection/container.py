@@ -47,6 +47,7 @@ from ansible.plugins.connection import ConnectionBase
 
 from ansible_collections.kechi.vps.containers import engine, inside
 
+UMASK = 0o022  # as an engine's `exec` and a login have it
 CACHE = Path(constants.config.get_config_value("ANSIBLE_HOME")).expanduser() / "kechi/containers"
 
 
@@ -103,10 +104,15 @@ class Connection(ConnectionBase):
         if not command:
             as_user = [f"--user={user}"] if user else []
             command = [self._engine, "exec", "--interactive", *as_user, self._name, *argv]
+        # nsenter would take along whatever umask there is on this side
         if isinstance(stdin, bytes):
-            done = subprocess.run(command, input=stdin, capture_output=True, check=False)
+            done = subprocess.run(
+                command, input=stdin, capture_output=True, check=False, umask=UMASK
+            )
         else:
-            done = subprocess.run(command, stdin=stdin, capture_output=True, check=False)
+            done = subprocess.run(
+                command, stdin=stdin, capture_output=True, check=False, umask=UMASK
+            )
         if done.returncode:
             self._check_container(to_text(done.stderr))
         return done.returncode, done.stdout, done.stderr

@@ -1,7 +1,13 @@
 """Which base an image is made from, and when it is current."""
 
+import os
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
+import vms.build
+from containers import build
 from containers.build import BuildError, content_key, source, wanted_releases
 from containers.trust import extra_certificates
 
@@ -76,3 +82,15 @@ def test_an_authority_is_added_once_and_known_however_its_lines_are_wrapped() ->
 
 def test_no_bundle_adds_nothing() -> None:
     assert extra_certificates("", pem("AAAA")) == []
+
+
+@pytest.mark.parametrize("run", [lambda *words: build._run([*words]), vms.build._run])
+def test_what_goes_into_an_image_is_not_private_because_it_is_here(
+    tmp_path: Path, run: Callable[..., None]
+) -> None:
+    before = os.umask(0o077)
+    try:
+        run("touch", str(tmp_path / "file"))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
