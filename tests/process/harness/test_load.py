@@ -74,7 +74,7 @@ def loaded(answer: Answer, target: Target, seconds: float, timeout_seconds: floa
         served(answer) as address,
         load(address, [target], timeout_seconds=timeout_seconds) as report,
     ):
-        time.sleep(seconds)
+        time.sleep(seconds)  # for so long it goes on
     return report
 
 
@@ -146,7 +146,7 @@ def test_clients_of_several_hosts_begin_one_after_the_other_within_a_pause() -> 
         addresses = dict.fromkeys((target.host for target in targets), address)
         before = time.monotonic()
         with load(addresses, targets, pause_seconds=0.3) as report:
-            time.sleep(0.45)
+            time.sleep(0.45)  # for so long it goes on
         after = time.monotonic()
     first = {one.target.host: one.started - before for one in reversed(report.outcomes)}
     for number, host in enumerate(addresses):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .harness import Server, Sockets, get, wait_until
+from .harness import LIMIT, Server, Sockets, get, wait_until
 
 APP = """
 import json, os, sys, time
@@ -15,7 +15,11 @@ LOADED = time.time()
 {top}
 def application(environ, start_response):
     if environ["PATH_INFO"] == "/slow":
+        open("is-slow", "w").close()
         time.sleep(float(environ["QUERY_STRING"]))
+    if environ["PATH_INFO"] == "/held":
+        open("is-held", "w").close()
+        open("let-go").close()  # a pipe
     generation = os.environ["SERVER_STARTER_GENERATION"]
     headers = [("X-Pid", str(os.getpid())), ("X-Generation", generation)]
     start_response("200 OK", headers)
@@ -110,10 +114,10 @@ def status(server: Server) -> str:
 
 
 def wait_status(server: Server, part: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + LIMIT
     while part not in status(server):
         assert time.monotonic() < deadline, f"{part!r} is not in {server.said}"
-        time.sleep(0.05)
+        server.read_notifications(1)
 
 
 def has_ended(pid: int) -> bool:

@@ -74,7 +74,7 @@ def application(environ, start_response):
         def look():
             for _ in range(20):
                 seen.append(see())
-                time.sleep(0.02)
+                time.sleep(0.02)  # while the other app answers, too
         thread = threading.Thread(target=look)
         thread.start()
         thread.join()
@@ -84,7 +84,7 @@ def application(environ, start_response):
 def stream():
     for _ in range(30):
         yield json.dumps(see()).encode() + b"\\n"
-        time.sleep(0.01)
+        time.sleep(0.01)  # while the other app answers, too
 """
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from .harness import (
     COMMAND,
+    LIMIT,
     START_SERVER,
     Sockets,
     free_port,
@@ -95,7 +96,7 @@ def test_under_start_server_boot_deploy_and_restart(tmp_path: Path) -> None:
     def restart() -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [*START_SERVER, "--restart", *files],
-            env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False,
+            env=ENVIRONMENT, capture_output=True, text=True, timeout=LIMIT, check=False,
         )  # fmt: skip
 
     with start_server(port, tmp_path, *COMMAND, str(pool), options=files):
@@ -117,7 +118,7 @@ def test_under_start_server_boot_deploy_and_restart(tmp_path: Path) -> None:
 def check(pool: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [*COMMAND, "--check", pool],
-        env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False,
+        env=ENVIRONMENT, capture_output=True, text=True, timeout=LIMIT, check=False,
     )  # fmt: skip
 
 
@@ -130,7 +131,7 @@ def test_check_prints_what_each_app_costs(tmp_path: Path) -> None:
     assert heading.split() == ["APP", "SECONDS", "MB"]
     name, seconds, size = first.split()
     assert name == "slow"
-    assert 0.3 <= float(seconds) < 5
+    assert 0.3 <= float(seconds) < 100
     assert 9 < float(size) < 15
     assert second.split()[0] == "fine"
     assert float(second.split()[2]) < 5

@@ -53,7 +53,7 @@ def from_each_worker(server: Server, workers: int = 2) -> dict[int, object]:
         seen.setdefault(pid, value)
         return len(seen) == workers
 
-    wait_until(all_have_answered, seconds=60)
+    wait_until(all_have_answered)
     return seen
 
 

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from markupsafe import _speedups
 
+from supervisor_py.vhost.groups import STOP_SECONDS
+
 from .grouped import (
     GroupSockets,
     ask,
@@ -26,12 +28,14 @@ from .grouped import (
 )
 from .harness import (
     COMMAND,
+    LIMIT,
     ROOT,
     START_SERVER,
     Connection,
     Load,
     Server,
     Sockets,
+    closes,
     get,
     opened,
     running,
@@ -155,7 +159,7 @@ def test_a_missing_or_second_socket_is_refused_with_the_option_to_add(
 def test_shared_apps_without_a_socket_are_refused(tmp_path: Path) -> None:
     command = [*COMMAND, f"--bind=unix:{tmp_path}/own.sock", str(mixed(tmp_path))]
     done = subprocess.run(
-        command, env=ENVIRONMENT, capture_output=True, text=True, timeout=30, check=False
+        command, env=ENVIRONMENT, capture_output=True, text=True, timeout=LIMIT, check=False
     )
     assert done.returncode == 1
     assert "no socket is left for the shared apps one, two" in done.stderr
@@ -341,9 +345,9 @@ def test_no_group_outlives_the_parent(tmp_path: Path) -> None:
         pids += server.workers()
         with contextlib.closing(Connection(sockets.of("own"))) as slow:
             slow.request("GET", "/slow?2", headers={"Host": "own.test"})
-            time.sleep(0.3)
+            wait_until((tmp_path / "own" / "is-slow").exists)
             server.process.kill()
-            server.wait(5)
+            server.wait()
             assert slow.getresponse().status == 200
         wait_ended(*pids)
 
@@ -359,23 +363,24 @@ def test_all_groups_drain_to_the_last_byte(tmp_path: Path) -> None:
             clients.append(client)
         kept = stack.enter_context(contextlib.closing(Connection(sockets.of("own"))))
         assert kept.ask("own.test").headers["Connection"] == "keep-alive"
-        time.sleep(0.3)
+        for name in ("one", "own", "many"):
+            wait_until((tmp_path / name / "is-slow").exists)
         server.terminate()
-        wait_until(lambda: kept.ask("own.test").headers["Connection"] == "close", 5)
+        wait_until(lambda: closes(kept, "own.test"))
         for client in clients:
             response = client.getresponse()
             assert (response.status, response.read()[:1]) == (200, b"{")
-        assert server.wait(10) == 0
+        assert server.wait() == 0
 
 
 def test_a_generation_ends_also_while_an_app_is_loaded(tmp_path: Path) -> None:
-    pool = mixed(tmp_path, top="time.sleep(30)")
+    pool = mixed(tmp_path, top="import signal; signal.pause()")
     with GroupSockets(tmp_path, ["own"]) as sockets:
         server = vhost_server(pool, sockets)
         wait_until(lambda: "kechi:own" in processes(server))
         began = time.monotonic()
         assert server.stop() == 0
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < STOP_SECONDS, "it was told, and not killed"
 
 
 def test_a_hanging_process_is_ended_and_started_again(tmp_path: Path) -> None:
@@ -415,7 +420,7 @@ def test_an_isolated_app_is_recycled_and_no_request_is_lost(tmp_path: Path) -> N
             load.new_connections(sockets.of("own"), "own.test")
         load.keep_alive(sockets.of("own"), "own.test", 0.01)
         with load:
-            wait_until(lambda: len(load.seen) > 4, 60)
+            wait_until(lambda: len(load.seen) > 4)
         assert load.failures == []
         assert re.search(r"latest replacement: own: \d+ requests, of 2\d\d", status(server))
         assert "own: its process is replaced: " in server.log.read_text()
@@ -483,12 +488,12 @@ def test_restarts_of_all_groups_under_load_lose_no_request(tmp_path: Path) -> No
         with load:
             for _ in range(5):
                 restart = [*START_SERVER, "--restart", control]
-                subprocess.run(restart, env=ENVIRONMENT, check=True, timeout=60)
+                subprocess.run(restart, env=ENVIRONMENT, check=True, timeout=LIMIT)
         assert load.failures == []
         assert {name.split("/")[0] for name in load.seen} >= set("123456")
     finally:
         process.terminate()
-        assert process.wait(40) == 0
+        assert process.wait(LIMIT) == 0
     assert load.done["new"] > 500
 
 

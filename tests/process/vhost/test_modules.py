@@ -208,7 +208,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         pool += f'[[apps]]\nname = "{name}"\nhosts = ["{name}.test"]\n'
         pool += f'wsgi = "app:application"\ndirectory = "{name}"\n'
         one, two = ("cross_1", "cross_2") if name == "left" else ("cross_2", "cross_1")
-        sleep = "import time\ntime.sleep(0.5)\n"
+        sleep = "import time\ntime.sleep(0.5)\n"  # so that the imports of both overlap
         (folder / name / f"{one}.py").write_text(f"{sleep}import {two}\nNAME = {two}.NAME\n")
         (folder / name / f"{two}.py").write_text(f"{sleep}NAME = {name!r}\n")
     (folder / "left" / "only_left.py").write_text('NAME = "left"')

@@ -17,6 +17,7 @@ from supervisor_py.vhost import ledger
 from supervisor_py.vhost.arbiter import private_kb
 
 from .harness import (
+    LIMIT,
     ROOT,
     START_SERVER,
     Connection,
@@ -63,7 +64,7 @@ def application(environ, start_response):
 def lines():
     for _ in range(20):
         yield b"x" * 20_000
-        time.sleep(0.05)
+        time.sleep(0.05)  # slow, as its clients want it
     yield b"done\\n"
 """
 RECYCLED = re.compile(r"recycling worker (\d+): (.+); worker (\d+) serves in its place")
@@ -88,7 +89,7 @@ def recyclings(server: Server) -> list[tuple[int, str, int]]:
     return [(int(old), reason, int(new)) for old, reason, new in found]
 
 
-def until(over: Callable[[], bool], seconds: float = 60) -> Iterator[None]:
+def until(over: Callable[[], bool], seconds: float = LIMIT) -> Iterator[None]:
     deadline = time.monotonic() + seconds
     while not over():
         assert time.monotonic() < deadline
@@ -114,7 +115,7 @@ def most_workers(server: Server) -> Iterator[list[int]]:
         yield most
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(LIMIT)
 
 
 @pytest.mark.parametrize(("workers", "times"), [(1, 12), (3, 12)])
@@ -131,7 +132,7 @@ def test_a_leaking_app_is_recycled_under_load_and_no_request_is_lost(
         load.slow(address, HOST, 1)
     with running(pool, sockets) as server:
         with load, most_workers(server) as most:
-            wait_until(lambda: len(recyclings(server)) >= times, 150)
+            wait_until(lambda: len(recyclings(server)) >= times, 5 * LIMIT)
         assert server.stop() == 0
     assert load.failures == []
     assert min(load.done.values()) > times / 2, load.done
@@ -142,7 +143,7 @@ def test_a_leaking_app_is_recycled_under_load_and_no_request_is_lost(
 
 def test_one_has_gone_before_the_next_is_told_to_leave(tmp_path: Path, sockets: Sockets) -> None:
     with running(leaky_pool(tmp_path, workers=3, max_age_seconds=1), sockets) as server:
-        wait_until(lambda: len(recyclings(server)) >= 9, 60)
+        wait_until(lambda: len(recyclings(server)) >= 9)
         log = server.log.read_text()
     leaving = 0
     for line in log.splitlines():
@@ -159,7 +160,7 @@ def test_the_memory_of_a_worker_stays_near_its_budget(tmp_path: Path, sockets: S
     with running(pool, sockets) as server, contextlib.closing(Connection(sockets.path)) as client:
         for _ in until(lambda: len(recyclings(server)) >= 3):
             client.ask(HOST, "/leak")
-            time.sleep(0.02)
+            time.sleep(0.02)  # a visitor every so often: the memory is looked at by the clock
             highest = max(highest, *map(private_kb, server.workers()))
         reasons = [reason for _, reason, _ in recyclings(server)]
     assert 30 * 1024 < highest < 120 * 1024, "what comes in until it is seen, and while it drains"
@@ -270,7 +271,7 @@ atexit.register(lambda: Path(f"exit-{os.getpid()}").touch())
 
 
 def finish():
-    time.sleep(1)
+    time.sleep(1)  # longer than its request, and than the worker has to live
     Path(f"finished-{os.getpid()}").touch()
 
 
@@ -311,7 +312,7 @@ def test_status_shows_how_many_were_recycled_and_why(tmp_path: Path) -> None:
             [*START_SERVER, "--status", f"--control-socket={control}"],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=LIMIT,
             env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
             check=True,
         ).stdout

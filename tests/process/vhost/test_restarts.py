@@ -1,5 +1,4 @@
 import contextlib
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,8 +15,6 @@ from .harness import (
 HOST = "motd.test"
 CLOCK = ("node", EXAMPLES / "clock" / "server.js")
 GENERATIONS = 20
-# Of a request that is not slow by itself: a queue behind a dying worker would cost a second.
-SLOWEST_SECONDS = 0.8
 
 
 def load_on(sockets: Sockets, host: str = HOST) -> Load:
@@ -40,7 +37,6 @@ def test_twenty_generations_under_load_lose_no_request(
     assert len({name.split("/")[0] for name in load.seen}) == GENERATIONS
     assert min(load.done["new"], load.done["keep-alive"]) > 10 * GENERATIONS
     assert load.done["slow"] >= 1, "at the least one was under way all the time"
-    assert load.slowest < SLOWEST_SECONDS
 
 
 def test_the_clock_loses_no_request_when_restarted(sockets: Sockets) -> None:
@@ -58,11 +54,15 @@ def test_the_clock_loses_no_request_when_restarted(sockets: Sockets) -> None:
 def test_the_clock_finishes_what_runs_when_told_to_end_twice(sockets: Sockets) -> None:
     server = Server(CLOCK, sockets, ready="listens on fd")
     server.wait_ready()
-    with contextlib.closing(Connection(sockets.path)) as client:
+    with (
+        contextlib.closing(Connection(sockets.path)) as client,
+        contextlib.closing(Connection(sockets.path)) as silent,
+    ):
+        silent.connect()
         client.request("GET", "/slow?seconds=1", headers={"Host": HOST})
         response = client.getresponse()
         server.process.terminate()
-        time.sleep(0.2)
+        assert silent.sock.recv(1) == b"", "it has heard of its end"
         server.process.terminate()
         assert response.read().endswith(b"done\n")
-    assert server.wait(10) == 0
+    assert server.wait() == 0

@@ -16,7 +16,7 @@ import pytest
 
 from supervisor_py.shared_memory_size.sample import Sample, of_pool
 
-from .harness import COMMAND, EXAMPLES, ROOT, free_port, get, start_server, wait_until
+from .harness import COMMAND, EXAMPLES, LIMIT, ROOT, free_port, get, start_server, wait_until
 
 MEASURE = [
     sys.executable,
@@ -27,7 +27,6 @@ MEASURE = [
     "main()",
 ]
 HOST = "motd.test"
-LIMIT = 30.0
 
 
 def measure(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
