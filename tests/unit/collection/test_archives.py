@@ -1,6 +1,7 @@
 """Archives of strangers: what is unpacked, and what is refused with nothing written outside."""
 
 import io
+import os
 import random
 import tarfile
 import zipfile
@@ -41,7 +42,9 @@ def folder(tmp_path):
     """Where it is unpacked; nothing else may come to be in its parent."""
     folder = tmp_path / "parent" / "folder"
     folder.mkdir(parents=True)
+    before = os.umask(0o022)  # ours may be private
     yield folder
+    os.umask(before)
     assert [path.name for path in folder.parent.iterdir()] == ["folder"]
 
 
