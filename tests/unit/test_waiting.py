@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# Where it holds by now.
-KEPT = ("tests/process/supervisor", "tests/process/waiting.py", "tests/conformance", "tests/unit")
 _TIME = re.compile(r"elapsed|took|taken|seconds|duration|slowest|age\b|monotonic|perf_counter")
 _PROMISE = "the promise"
 
@@ -72,11 +70,9 @@ def problems(source: str) -> Iterator[str]:
                 yield f"{node.lineno}: no comment says that this bound is {_PROMISE}"
 
 
-@pytest.mark.parametrize("place", KEPT)
-def test_tests_wait_for_events_and_say_why_where_they_can_not(place: str) -> None:
-    path = ROOT / place
-    files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
-    assert files
+def test_tests_wait_for_events_and_say_why_where_they_can_not() -> None:
+    files = sorted((ROOT / "tests").rglob("*.py"))
+    assert len(files) > 100
     found = [
         f"{file.relative_to(ROOT)}:{problem}"
         for file in files
