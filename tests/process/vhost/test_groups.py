@@ -484,7 +484,7 @@ def test_restarts_of_all_groups_under_load_lose_no_request(tmp_path: Path) -> No
         for name, path in paths.items():
             assert get(path, f"{name}.test").status == 200
             load.new_connections(path, f"{name}.test")
-            load.keep_alive(path, f"{name}.test", 0.3 if name != "idle" else 1.7)
+            load.keep_alive(path, f"{name}.test", 0.3 if name != "idle" else 1.2)
         with load:
             for _ in range(5):
                 restart = [*START_SERVER, "--restart", control]
