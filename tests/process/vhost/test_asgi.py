@@ -88,13 +88,18 @@ def json_line(value):
 @app.get("/endless")
 async def endless():
     async def lines():
-        try:
-            while True:
-                yield "x" * 1000
-                await asyncio.sleep(0.01)
-        finally:
-            cancelled.append(True)
-    return StreamingResponse(lines())
+        while True:
+            yield "x" * 1000
+            await asyncio.sleep(0.01)  # to let others do something
+
+    class Response(StreamingResponse):
+        async def __call__(self, *given):
+            try:
+                await super().__call__(*given)
+            finally:  # that of the generator may have to wait for the garbage collector
+                cancelled.append(True)
+
+    return Response(lines())
 
 @app.get("/cancelled")
 async def was_cancelled():
