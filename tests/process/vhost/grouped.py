@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .harness import LIMIT, Server, Sockets, get, wait_until
+from ..waiting import LIMIT
+from .harness import Server, Sockets, get, wait_until
 
 APP = """
 import json, os, sys, time

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ..waiting import LIMIT
 from .harness import (
     COMMAND,
-    LIMIT,
     START_SERVER,
     Sockets,
     free_port,

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from ..waiting import LIMIT
 from .harness import (
-    LIMIT,
     Connection,
     Server,
     Sockets,

@@ -16,6 +16,7 @@ from markupsafe import _speedups
 
 from supervisor_py.vhost.groups import STOP_SECONDS
 
+from ..waiting import LIMIT
 from .grouped import (
     GroupSockets,
     ask,
@@ -28,7 +29,6 @@ from .grouped import (
 )
 from .harness import (
     COMMAND,
-    LIMIT,
     ROOT,
     START_SERVER,
     Connection,

@@ -16,8 +16,8 @@ import pytest
 from supervisor_py.vhost import ledger
 from supervisor_py.vhost.arbiter import private_kb
 
+from ..waiting import LIMIT
 from .harness import (
-    LIMIT,
     ROOT,
     START_SERVER,
     Connection,

@@ -16,7 +16,8 @@ import pytest
 
 from supervisor_py.shared_memory_size.sample import Sample, of_pool
 
-from .harness import COMMAND, EXAMPLES, LIMIT, ROOT, free_port, get, start_server, wait_until
+from ..waiting import LIMIT
+from .harness import COMMAND, EXAMPLES, ROOT, free_port, get, start_server, wait_until
 
 MEASURE = [
     sys.executable,

@@ -15,6 +15,7 @@ import pytest
 
 from supervisor_py.vhost.groups import STOP_SECONDS
 
+from ..waiting import LIMIT
 from .grouped import (
     GroupSockets,
     ask,
@@ -25,7 +26,7 @@ from .grouped import (
     wait_status,
     write_pool,
 )
-from .harness import LIMIT, Connection, Server, get, running, vhost_server, wait_until
+from .harness import Connection, Server, get, running, vhost_server, wait_until
 
 SLEEPY: dict[str, Any] = {"isolation": "process", "idle_seconds": 1}
 

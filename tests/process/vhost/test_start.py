@@ -17,10 +17,10 @@ import pytest
 
 from supervisor_py.vhost.worker import DRAIN_SECONDS, FIRST_BYTE_SECONDS
 
+from ..waiting import LIMIT
 from .harness import (
     COMMAND,
     EXAMPLES,
-    LIMIT,
     ROOT,
     Connection,
     Server,
