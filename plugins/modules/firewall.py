@@ -84,6 +84,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 NFT = "/usr/sbin/nft"
 TABLE = ("inet", "kechi")
+# terse: not who is connected now
+LIST = (NFT, "--stateless", "--terse", "list", "table", *TABLE)
 RULES = Path("/etc/kechi/firewall.nft")
 UNIT = Path("/etc/systemd/system/kechi-firewall.service")
 # what is on trial: the rules of before, and what the kernel made of the new ones
@@ -128,7 +130,7 @@ class Firewall:
                 "this machine's kernel has no nftables for us, and no rule was loaded: set "
                 f"host_firewall_enabled to false, or filter elsewhere (nft: {why_not})"
             )
-        return self._run(NFT, "--stateless", "list", "table", *TABLE) if OURS in tables else None
+        return self._run(*LIST) if OURS in tables else None
 
     def _tables(self) -> tuple[list[str], str]:
         """The kernel's tables, and why there can be none; neither where nft is not installed."""
@@ -139,7 +141,7 @@ class Firewall:
 
     def wanted(self, path: str) -> str:
         """What the kernel makes of the rules, found out in a network namespace of their own."""
-        script = f'{NFT} -f "$1" && {NFT} --stateless list table {" ".join(TABLE)}'
+        script = f'{NFT} -f "$1" && {" ".join(LIST)}'
         rc, out, err = self.module.run_command(["unshare", "--net", "sh", "-c", script, "sh", path])
         if rc:
             self._fail(f"the rules can't be used, and none was loaded: {err.strip()}")

@@ -64,6 +64,12 @@ routes:
   description: The hosts of each pool that is enabled, with their sockets, as they were deployed.
   returned: always
   type: dict
+nginx_connections:
+  description: >-
+    How many connections each of nginx's workers takes, by C(/etc/nginx/nginx.conf); 0 where that
+    doesn't say.
+  returned: always
+  type: int
 firewall:
   description: Whether anything of M(kechi.vps.firewall) is there.
   returned: always
@@ -82,6 +88,7 @@ page_merging:
 
 import json
 import pwd
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -108,6 +115,8 @@ CRAWLERS = (
     "etc/nginx/conf.d/kechi-crawlers.conf",
     "var/lib/kechi/robots/*.txt",
 )
+NGINX = Path("/etc/nginx/nginx.conf")
+NGINX_CONNECTIONS = re.compile(r"^\s*worker_connections\s+(\d{1,9});", re.MULTILINE)
 SETTLED = {"ActiveState": "active", "UnitFileState": "enabled", "NeedDaemonReload": "no"}
 SHOW = ("systemctl", "show", f"--property=Id,{','.join(SETTLED)}", "*.service", "*.timer")
 
@@ -165,6 +174,15 @@ def routes(units: Path, root: Path) -> dict[str, dict[str, str]]:
     return found
 
 
+def nginx_connections(path: Path) -> int:
+    """How many connections each of nginx's workers takes; 0 where its main file doesn't say."""
+    try:
+        found = NGINX_CONNECTIONS.search(path.read_text())
+    except (OSError, UnicodeDecodeError):
+        return 0
+    return int(found[1]) if found else 0
+
+
 def _detect(kind: str) -> str:
     # it fails where there is nothing of the kind, or no systemd
     command = ["systemd-detect-virt", f"--{kind}"]
@@ -195,6 +213,7 @@ def main() -> None:
         ipv6=IPV6.exists(),
         front_end=front_end(FRONT_END),
         routes=routes(UNITS, release_sets.ROOT),
+        nginx_connections=nginx_connections(NGINX),
         firewall=any(path.exists() for path in FIREWALL),
         crawlers=[str(path) for place in CRAWLERS for path in sorted(Path("/").glob(place))],
         page_merging=page_merging(MERGING),

@@ -11,11 +11,12 @@ from shared.reach import network_address
 OPEN = (22, 80, 443)
 CLOSED = 8080
 RULES = "/etc/kechi/firewall.nft"
+LIMIT = 200  # connections of one address to the open ports
 SECONDS = 2  # a dropped packet is answered by nothing
 
 
 def table(host):
-    return host.check_output("nft --stateless list table inet kechi")
+    return host.check_output("nft --stateless --terse list table inet kechi")
 
 
 def reaches(client, server, port):
@@ -61,6 +62,36 @@ def test_ipv6_works_and_is_filtered_alike(host, peer):
     assert reaches(peer, f"{local}%eth0", 22)
     assert not reaches(peer, f"{local}%eth0", CLOSED)
     peer.check_output(f"ping -6 -c 1 -W {SECONDS} {local}%eth0")
+
+
+FILL = """
+import pathlib, signal, socket
+held, refused = [], 0
+for _ in range({wanted}):
+    try:
+        held.append(socket.create_connection(('{server}', 80), timeout=30))
+    except ConnectionRefusedError:
+        refused += 1
+pathlib.Path('/run/filled').write_text(str(len(held)) + ' ' + str(refused))
+signal.pause()
+"""
+
+
+def test_one_address_has_so_many_connections_and_others_come_in_beside_it(host, peer, address):
+    server, limit, more = network_address(host), LIMIT, 20
+    fill = FILL.format(server=server, wanted=limit + more)
+    peer.check_output("rm -f /run/filled")
+    peer.check_output(f'systemd-run --quiet --collect --unit=fill python3 -c "{fill}"')
+    try:
+        peer.check_output("timeout 100 sh -c 'until test -s /run/filled; do sleep 0.1; done'")
+        assert peer.file("/run/filled").content_string == f"{limit} {more}"
+        assert not reaches(peer, server, 80)
+        assert reaches(peer, server, 22)
+        published = address(host)
+        assert host.backend.run_local(f"curl -sS -m 20 http://{published}/").rc == 0
+    finally:
+        peer.check_output("systemctl stop fill")
+    peer.check_output(f"timeout 60 sh -c 'until nc -z -w 2 {server} 80; do sleep 0.1; done'")
 
 
 def test_a_ping_is_answered(host, peer):

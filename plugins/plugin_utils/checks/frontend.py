@@ -26,7 +26,9 @@ def frontend(values: Values, machine: Machine) -> Iterator[str]:
     if int(values["frontend_port"]) == int(values["frontend_tls_port"]):
         yield problem("frontend_tls_port", values["frontend_tls_port"], "is frontend_port's, too")
     yield from at_least(values, "frontend_client_max_body_mb", 1, "MB")
+    yield from at_least(values, "frontend_header_timeout_seconds", 1, "seconds")
     yield from at_least(values, "frontend_client_timeout_seconds", 1, "seconds")
+    yield from at_least(values, "frontend_connections_per_address", 0, "requests (0: no limit)")
     yield from at_least(values, "frontend_proxy_read_timeout_seconds", 1, "seconds")
     yield from at_least(values, "frontend_hsts_max_age_seconds", 0, "seconds (0: none)")
     yield from at_least(values, "frontend_requests_per_second", 0, "(0: no limit)")

@@ -51,4 +51,6 @@ def host(values: Values, _machine: Machine) -> Iterator[str]:
                 f"host_firewall_extra_rules[{number}]", rule, "is not one rule in one line"
             )
     # shorter, and a log-in over a slow line would come too late
+    limit = "host_firewall_connections_per_address"
+    yield from at_least(values, limit, 0, "connections (0: no limit)")
     yield from at_least(values, "host_firewall_confirm_seconds", 15, "seconds")

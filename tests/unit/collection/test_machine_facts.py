@@ -67,6 +67,20 @@ def test_memory_is_counted_in_whole_megabytes():
     assert machine_facts.memory_mb(meminfo, "SwapTotal") == 511
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("events {\n\tworker_connections 768;\n\t# multi_accept on;\n}\n", 768),
+        ("events {}\n# worker_connections 5;\n", 0),
+        (None, 0),
+    ],
+)
+def test_nginxs_connections_are_what_its_main_file_says(tmp_path, text, found):
+    if text is not None:
+        (tmp_path / "nginx.conf").write_text(text)
+    assert machine_facts.nginx_connections(tmp_path / "nginx.conf") == found
+
+
 def test_a_kernel_that_merges_no_pages_and_a_front_end_that_is_not_there_are_empty(tmp_path):
     assert machine_facts.page_merging(tmp_path) == {}
     for name in machine_facts.MERGING_FILES:
