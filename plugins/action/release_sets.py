@@ -35,4 +35,5 @@ class ActionModule(ActionBase):
             module_args={**self._task.args, "sets": sets},
             task_vars=variables,
         )
+        result.pop("invocation", None)  # -vvv would show the environments of apps
         return result

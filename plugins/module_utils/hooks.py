@@ -7,13 +7,14 @@ what a unit or a command line says is everybody's to read.
 from __future__ import annotations
 
 import json
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from . import environments
 
 RUNNER = (
     "import json, os, sys; told = json.load(sys.stdin); os.environ.update(told['environment']);"
@@ -36,19 +37,11 @@ def in_release(command: Sequence[str], app: Path, release: str) -> list[str]:
     ]
 
 
-def environment_lines(environment: Mapping[str, Any]) -> str:
-    """An environment as a unit's `EnvironmentFile=` has it."""
-    return "".join(
-        '{}="{}"\n'.format(name, re.sub(r'(["\\$`])', r"\\\1", str(value)))
-        for name, value in environment.items()
-    )
-
-
 @contextmanager
 def environment_file(environment: Mapping[str, Any]) -> Iterator[str]:
     """A file with an environment that root alone can read; systemd reads it when a unit starts."""
     with tempfile.NamedTemporaryFile("w", encoding="utf-8") as file:
-        file.write(environment_lines(environment))
+        file.write(environments.lines(environment))
         file.flush()
         yield file.name
 

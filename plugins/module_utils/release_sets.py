@@ -14,10 +14,11 @@ import json
 import os
 import re
 import shutil
+import stat
 from pathlib import Path
 from typing import Any
 
-from . import releases
+from . import environments, releases
 
 ROOT = Path("/srv/kechi")
 APPS = Path("/srv/www")
@@ -33,6 +34,11 @@ def identity(parts: dict[str, Any]) -> str:
     """The name of a set: twelve hex digits for all that it is made of."""
     text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def path_mode(path: Path) -> int:
+    """The permissions of a file."""
+    return stat.S_IMODE(path.stat().st_mode)
 
 
 class Sets:
@@ -86,7 +92,8 @@ class Sets:
         """Where each unit file of a set goes, and where it is."""
         drop_ins = self._units / f"kechi@{self.pool}.service.d"
         return {
-            (drop_ins if path.name == DROP_IN else self._units) / path.name: path
+            (drop_ins if path.name in (DROP_IN, environments.FILE) else self._units)
+            / path.name: path
             for path in sorted(self.path(name).glob("units/*"))
         }
 
@@ -106,7 +113,7 @@ class Sets:
             content = source.read_text(encoding="utf-8")
             if not target.is_file() or target.read_text(encoding="utf-8") != content:
                 target.parent.mkdir(exist_ok=True)
-                releases.write_atomically(target, content)
+                releases.write_atomically(target, content, path_mode(source))
                 changed = True
         current = self.folder / "current"
         for app in self.releases(name):

@@ -113,7 +113,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import release_sets, releases
+from ..module_utils import environments, release_sets, releases
 
 
 def about(wanted: dict[str, Any]) -> dict[str, Any]:
@@ -186,15 +186,23 @@ def _validate(module: AnsibleModule, sets: release_sets.Sets, file: dict[str, An
 
 
 def diff(sets: release_sets.Sets, wanted: dict[str, Any]) -> list[dict[str, str]]:
-    """The set's files and releases beside those in use."""
+    """The set's files and releases beside those in use, without the values of environments."""
     before = sets.active
+    hidden = environments.Hidden(os.urandom(16))
+    hiders = {
+        release_sets.POOL_FILE: hidden.pool_file,
+        f"units/{release_sets.DROP_IN}": hidden.unit,
+        f"units/{environments.FILE}": hidden.file,
+    }
     pairs = {"releases": (_listed(sets.about(before).get("apps", {})), _listed(wanted["apps"]))}
     for file in wanted["files"]:
         old = sets.path(before) / file["path"]
-        pairs[file["path"]] = (
+        texts = (
             old.read_text(encoding="utf-8") if before and old.is_file() else "",
             file["content"],
         )
+        hide = hiders.get(file["path"], str)
+        pairs[file["path"]] = (hide(texts[0]), hide(texts[1]))
     return [
         {
             "before_header": f"pool {sets.pool}: {name}",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ..module_utils import environments
 from ..plugin_utils.pools import (
     ABSENT,
     APPS_ROOT,
@@ -82,11 +83,9 @@ def plan(
             for app in pool["apps"]
             if is_isolated(app)
         ]
-        pool["unit_environment"] = [
-            _quoted_for_a_unit(f"{key}={value}")
-            for key, value in pool["apps"][0]["environment"].items()
-            if pool["command"]
-        ]
+        pool["environment_file"] = (
+            f"{_drop_ins(pool)}/{environments.FILE}" if pool["command"] else ""
+        )
     return {
         "pools": complete,
         "known": [app["name"] for pool in pools for app in pool["apps"]],
@@ -159,7 +158,7 @@ def _complete(pool: Pool, spec: Spec) -> dict[str, Any]:
 
 
 def _directories(pool: Pool) -> Iterator[dict[str, str]]:
-    yield {"path": f"{UNITS}/kechi@{pool['name']}.service.d"}
+    yield {"path": _drop_ins(pool)}
     user = f"kechi-{pool['name']}"
     for app in pool["apps"]:
         path = f"{APPS_ROOT}/{app['name']}/shared"
@@ -177,9 +176,14 @@ def _directories(pool: Pool) -> Iterator[dict[str, str]]:
                 }
 
 
+def _drop_ins(pool: Pool) -> str:
+    """Where the drop-ins of a pool's unit are."""
+    return f"{UNITS}/kechi@{pool['name']}.service.d"
+
+
 def _limits(pool: Pool) -> dict[str, Any]:
     return {
-        "path": f"{UNITS}/kechi@{pool['name']}.service.d/limits.conf",
+        "path": f"{_drop_ins(pool)}/limits.conf",
         "template": "limits.conf.j2",
         "item": pool,
     }
@@ -200,6 +204,13 @@ def _set_files(pool: Pool, releases: Mapping[str, str]) -> Iterator[dict[str, An
     for found in pool["sockets"]:
         yield {"path": f"units/{found['unit']}", "template": "app.socket.j2", "item": found}
     yield {"path": "units/pool.conf", "template": "pool.conf.j2", "item": pool}
+    if pool["command"]:
+        # Environment= would be everybody's to read, on D-Bus; this systemd reads as root
+        yield {
+            "path": f"units/{environments.FILE}",
+            "content": environments.lines(pool["apps"][0]["environment"]),
+            "mode": "0600",
+        }
 
 
 def _state(pool: Pool, *, rolled_back: bool) -> dict[str, Any]:
@@ -222,14 +233,12 @@ def _state(pool: Pool, *, rolled_back: bool) -> dict[str, Any]:
             for app in pool["apps"]
             if app["before_switch"] and not rolled_back
         ],
-        "unit_paths": [f"{UNITS}/kechi@.service", f"{UNITS}/kechi@{name}.service.d/pool.conf"],
+        "unit_paths": [
+            f"{UNITS}/kechi@.service",
+            f"{_drop_ins(pool)}/pool.conf",
+            *([pool["environment_file"]] if pool["command"] else []),
+        ],
         "daemon_paths": ["/usr/local/bin/start_server", SERVERS],
         "generation_paths": ["/etc/kechi/env", *own],
-        "limits_paths": [f"{UNITS}/kechi@{name}.service.d/limits.conf"],
+        "limits_paths": [f"{_drop_ins(pool)}/limits.conf"],
     }
-
-
-def _quoted_for_a_unit(text: str) -> str:
-    """An assignment as ``Environment=`` takes it: quoted, specifiers switched off."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-    return f'"{escaped}"'

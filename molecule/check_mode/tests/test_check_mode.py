@@ -10,6 +10,7 @@ from shared.inventory import NEW_APP, Inventory
 
 ROOTS = "/etc /srv /usr/local /var/www /run/kechi /run/kechi-main /run/kechi-clock"
 ALL_FILES = f"find {ROOTS} -newer /run/before ! -type s"
+SECRET = "s3cret-of-an-app"
 TASK = re.compile(r"^(?:TASK|RUNNING HANDLER) \[(.*)\] \**$")
 CHANGED = re.compile(r"^changed: \[")
 
@@ -31,8 +32,10 @@ def changed(output: str) -> list[str]:
 
 
 def different(inventory: Inventory) -> dict[str, object]:
-    """An inventory with something new for each role: an app, a limit, a delay, a page."""
+    """An inventory with something new for each role: an app, secrets, a limit, a delay, a page."""
     pools = inventory.variables["vhost_app_pools"]
+    for pool in pools:
+        pool["apps"][0]["environment"] |= {"TOKEN": SECRET, "LINES": f"a\n{SECRET}"}
     pools[0]["apps"].append(NEW_APP)
     pools[0]["memory_max_mb"] += 16
     return {
@@ -55,6 +58,8 @@ def test_a_check_of_a_changed_inventory_says_what_the_run_does_and_changes_nothi
     assert vps.get("second.example").status == 421
     done = inventory.apply(**changes)
     assert vps.get("second.example").status == 200
+    assert told.count("TOKEN=(hidden: ") == len(inventory.variables["vhost_app_pools"])
+    assert SECRET not in told + done
     assert changed(told) == changed(done)
     assert len(changed(told)) > 5, told
     # and the next check has nothing more to say

@@ -63,6 +63,27 @@ def test_the_environment_directory_reaches_the_child(vps, host):
     assert environment["GREETING"] == 'hello "you", 100 %'
 
 
+def test_the_environment_of_a_command_is_read_by_root_and_its_own_processes_alone(host):
+    drop_ins = host.file("/etc/systemd/system/kechi@clock.service.d").listdir()
+    shown = host.check_output("systemctl show --property=Environment,EnvironmentFiles kechi@clock")
+    assert "hello" not in shown
+    assert "/kechi@clock.service.d/environment" in shown
+    readable = [name for name in drop_ins if name != "environment"]
+    assert readable
+    for name in readable:
+        assert (
+            "hello"
+            not in host.file(f"/etc/systemd/system/kechi@clock.service.d/{name}").content_string
+        )
+    for secret in (
+        "/etc/systemd/system/kechi@clock.service.d/environment",
+        "/srv/kechi/clock/current/units/environment",
+    ):
+        file = host.file(secret)
+        assert (file.user, file.mode & 0o077) == ("root", 0), secret
+        assert "hello" in file.content_string
+
+
 def test_swap_says_why_it_leaves_a_container_alone(host):
     assert not host.file("/swapfile").exists
     assert not host.file("/etc/sysctl.d/99-zz-kechi-swap.conf").exists

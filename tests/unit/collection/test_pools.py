@@ -194,7 +194,8 @@ def test_the_plan_fills_defaults_and_names_every_file_a_generation_is_made_of(lo
     (pool_file,) = [file for file in main["files"] if file["path"] == "pool.toml"]
     assert pool_file["item"]["document"]["apps"][1]["directory"] == "/srv/www/motd/releases/1"
     assert clock["virtualenv"] == ""
-    assert [file["path"] for file in clock["files"]] == ["units/pool.conf"]
+    assert [file["path"] for file in clock["files"]] == ["units/pool.conf", "units/environment"]
+    assert clock["files"][1]["mode"] == "0600"
 
 
 def test_one_app_is_deployed_alone_and_its_pools_others_keep_their_release(local):
@@ -327,7 +328,10 @@ def test_what_a_shared_app_can_not_have_of_its_own_is_refused(local):
 def test_an_environment_reaches_a_unit_unchanged(local):
     local[1]["apps"][0]["environment"] = {"GREETING": 'say "hi" 100%\\n'}
     plan = pool_plan(local, str(LOCAL), [])
-    assert plan["pools"][1]["unit_environment"] == ['"GREETING=say \\"hi\\" 100%%\\\\n"']
+    releases = {tree["destination"]: "1" for tree in plan["trees"]}
+    _, clock = plans.release_sets(plan, releases, {"/srv/kechi/main/venvs": "/venv"})
+    (file,) = [file for file in clock["files"] if file["path"] == "units/environment"]
+    assert file["content"] == 'GREETING="say \\"hi\\" 100%\\\\n"\n'
 
 
 def test_the_persistent_files_of_each_app_are_backed_up(local):
