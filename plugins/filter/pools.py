@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from ..module_utils.sandbox import unit_lines
 from ..plugin_utils import pool_plan as plans
 from ..plugin_utils import pools
 from ..plugin_utils import robots_policy as robots
@@ -71,6 +72,11 @@ def path_from(value: str, inventory_dir: str) -> str:
     return str(pools.source_directory(value, Path(inventory_dir)))
 
 
+def sandbox(_value: str) -> str:
+    """``'' | kechi.vps.sandbox``: the directives of a pool's unit that confine it."""
+    return unit_lines()
+
+
 class FilterModule:
     """What the roles' and playbooks' templates call, each as ``kechi.vps.NAME``."""
 
@@ -87,6 +93,7 @@ class FilterModule:
             "pool_virtualenvs": plans.virtualenvs,
             "robots_files": robots.robots_files,
             "robots_texts": robots.robots_texts,
+            "sandbox": sandbox,
             "server_blocks": blocks.server_blocks,
             "status_tables": tables.status_tables,
             "site_certificates": blocks.certificates,

@@ -1,4 +1,4 @@
-"""Programs of a release that is not in use yet, confined as its pool is to be.
+"""Programs of a release that is not in use yet, in the sandbox that its pool has.
 
 Such as a database migration, or a check. The environment goes in by stdin: it may hold secrets, and
 what a unit or a command line says is everybody's to read.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import environments
+from . import environments, sandbox
 
 RUNNER = (
     "import json, os, sys; told = json.load(sys.stdin); os.environ.update(told['environment']);"
@@ -55,6 +55,7 @@ class Confined:
     writable: str
     memory_mb: int
     seconds: int
+    tasks: int
 
     @property
     def start(self) -> list[str]:
@@ -70,23 +71,18 @@ class Confined:
                 f"--description=A trial of the pool {self.pool}",
                 *self._properties(**more)]  # fmt: skip
 
-    def _properties(self, **more: object) -> list[str]:
-        properties = {
-            "User": f"kechi-{self.pool}",
-            "Group": f"kechi-{self.pool}",
-            "WorkingDirectory": self.folder,
-            "MemoryMax": f"{self.memory_mb}M",
-            "UMask": "0027",
-            "NoNewPrivileges": "yes",
-            "PrivateTmp": "yes",
-            "ProtectHome": "yes",
-            "ProtectSystem": "strict",
-            "ReadWritePaths": f"-{self.writable}",
+    def _properties(self, **more: object) -> Iterator[str]:
+        return sandbox.properties(
+            ("User", f"kechi-{self.pool}"),
+            ("Group", f"kechi-{self.pool}"),
+            ("WorkingDirectory", self.folder),
+            ("ReadWritePaths", f"-{self.writable}"),
+            ("MemoryMax", f"{self.memory_mb}M"),
+            ("TasksMax", self.tasks),
             # should timeout(1) itself be gone
-            "RuntimeMaxSec": str(self.seconds + 2 * KILL_AFTER_SECONDS),
-            **more,
-        }
-        return [f"--property={name}={value}" for name, value in properties.items()]
+            ("RuntimeMaxSec", self.seconds + 2 * KILL_AFTER_SECONDS),
+            *more.items(),
+        )
 
     def told(self, words: Sequence[str], environment: Mapping[str, Any], virtualenv: str) -> str:
         """What the runner reads: the app's environment, and the virtualenv's programs first."""

@@ -44,6 +44,10 @@ options:
         description: The memory in MB that a check or a hook may take.
         type: int
         default: 300
+      tasks_max:
+        description: How many processes and threads a check or a hook may have.
+        type: int
+        default: 256
       command:
         description: The pool's own server, where it is not the vhost server.
         type: list
@@ -486,6 +490,7 @@ class Pools:
             writable=str(release_sets.APPS),
             memory_mb=pool["memory_max_mb"],
             seconds=self.module.params["load_seconds"],
+            tasks=pool["tasks_max"],
         )
 
     def _rehearse(self, pool: dict[str, Any], target: str) -> None:
@@ -559,6 +564,7 @@ class Pools:
                 writable=f"{release_sets.APPS}/{hook['app']}/shared",
                 memory_mb=pool["memory_max_mb"],
                 seconds=self.module.params["hook_seconds"],
+                tasks=pool["tasks_max"],
             )
             for words in hook["commands"]:
                 fault = confined.run(
@@ -700,6 +706,7 @@ def main() -> None:
                     "name": {"type": "str", "required": True},
                     "state": {"choices": ["present", "absent"], "default": "present"},
                     "memory_max_mb": {"type": "int", "default": 300},
+                    "tasks_max": {"type": "int", "default": 256},
                     "command": {"type": "list", "elements": "str", "default": []},
                     "environment": {"type": "dict", "default": {}},
                     "checks": {"type": "list", "elements": "dict", "default": []},

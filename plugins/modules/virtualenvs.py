@@ -12,8 +12,11 @@ description:
     requirement files (and those that they include) and wheels, and of the interpreter. What is in
     one that is there never changes - a running generation goes on with its own, and a rollback
     finds it.
-  - uv links files from its cache, so that virtualenvs have them in common, on the disk and in
-    memory. What no virtualenv has any more leaves the cache when one was made.
+  - What is installed may run code of strangers, as a package's build does. So an installer runs as
+    the user C(kechi-build), which is made where it is not there, in a pool's sandbox, with the
+    virtualenv alone and a cache of its folder to write to. Then the virtualenv is given to root.
+  - Equal files of uv's virtualenvs are hard links, on the disk and in memory. Its cache keeps what
+    was built here, and no wheel that can be had again.
   - The mark that it is whole is written last. What an interrupted run left is made anew.
   - In check mode, releases that have not been published yet are not looked at.
 options:
@@ -60,6 +63,21 @@ options:
     description: >-
       A directory of wheels on the target. With it nothing is asked of an index.
     type: path
+  build:
+    description: >-
+      C(any) package, or C(wheels-only), so that no package's build runs at all. Requirement files
+      with hashes, if all of them have some, are installed with C(--require-hashes).
+    type: str
+    choices: [any, wheels-only]
+    default: any
+  memory_max_mb:
+    description: The memory in MB that an installer, and the builds that it starts, may take.
+    type: int
+    default: 512
+  timeout_seconds:
+    description: How long an installer may take for a virtualenv, builds and all.
+    type: int
+    default: 900
 attributes:
   check_mode:
     support: full
@@ -98,23 +116,30 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils import building
+
 PYTHON = "/usr/bin/python3"
 MARK = "kechi-requirements.digest"
 REQUIREMENTS = "requirements.txt"
+OWN_REQUIREMENTS = "kechi-requirements.txt"
 WHEELS = ".wheel/*.whl"
 TOOLS = Path("/var/lib/kechi/tools")  # a virtualenv of the installers
-CACHE = Path("/var/cache/kechi/uv")
-ARCHIVES = "archive-v*/*"  # of the cache: each an unpacked wheel
+UV = TOOLS / "bin" / "uv"
+CACHE = Path("/var/cache/kechi/builds")
+FORMER_CACHE = Path("/var/cache/kechi/uv")  # of version 0.1: root's, and of all pools
 PIP_CONFIGURATION = "/etc/pip.conf"
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 NAME = re.compile(r"^[0-9a-f]{12}$")
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC  # flags of open(2)
 INCLUDED = re.compile(r"^\s*(?:-r|--requirement|-c|--constraint)[ =]?\s*(\S+)", re.MULTILINE)
 
 
@@ -156,14 +181,27 @@ def others(path: Path) -> list[Path]:
     return sorted(beside, key=lambda one: one.stat().st_mtime, reverse=True)
 
 
-def what(wanted: dict[str, Any]) -> list[str]:
-    """What an installer is told to put into a virtualenv."""
-    words = list(wanted["requirements"])
+def what(wanted: dict[str, Any], own: Path) -> list[list[str]]:
+    """What an installer is told to put into a virtualenv, call by call.
+
+    Where the requirements of all apps have hashes, nothing else may come with them.
+
+    Args:
+        wanted: its releases, and the requirements of ours.
+        own: the file that has the latter.
+    """
+    ours = ["--requirement", str(own)] if wanted["requirements"] else []
+    theirs = []
+    wheels: list[str] = []
     for release in map(Path, wanted["releases"]):
         if (release / REQUIREMENTS).is_file():
-            words += ["--requirement", str(release / REQUIREMENTS)]
-        words += map(str, sorted(release.glob(WHEELS)))
-    return words
+            theirs += ["--requirement", str(release / REQUIREMENTS)]
+        wheels += map(str, sorted(release.glob(WHEELS)))
+    if pinned(wanted["releases"]) and not wheels:
+        calls = [ours, ["--require-hashes", *theirs]]
+    else:
+        calls = [[*ours, *theirs, *wheels]]
+    return [words for words in calls if words]
 
 
 def index(configuration: str) -> dict[str, str]:
@@ -178,75 +216,103 @@ def index(configuration: str) -> dict[str, str]:
     return {name: " ".join(value.split()) for name, value in found.items() if value}
 
 
-def unused(cache: Path) -> list[Path]:
-    """The unpacked wheels of uv's cache that no virtualenv has a file in common with.
-
-    Between two file systems uv copies, so that it is all of them.
-    """
-
-    def is_shared(archive: Path) -> bool:
-        files = (file for file in archive.rglob("*") if file.is_file())
-        return any(file.stat(follow_symlinks=False).st_nlink > 1 for file in files)
-
-    return [archive for archive in cache.glob(ARCHIVES) if not is_shared(archive)]
+def pinned(releases: list[str]) -> bool:
+    """Whether all requirement files of releases have hashes, so that nothing else may come."""
+    files = [release / REQUIREMENTS for release in map(Path, releases)]
+    texts = [file.read_text(encoding="utf-8", errors="replace") for file in files if file.is_file()]
+    return bool(texts) and all("--hash=" in text for text in texts)
 
 
 class Installer:
     """uv or pip, from a virtualenv of their own; made when it is first needed."""
 
-    def __init__(self, module: AnsibleModule) -> None:
-        self._module = module
+    def __init__(self, module: AnsibleModule, builder: building.Builder) -> None:
+        self._module, self.builder = module, builder
         house = module.params["wheel_house"]
         self._offline = ["--no-index", f"--find-links={house}"] if house else []
+        self._options = ["--only-binary=:all:"] if module.params["build"] == "wheels-only" else []
         self._has_uv: bool | None = None
 
-    def install(self, path: Path, words: list[str]) -> str:
-        """Install into a virtualenv, compiled; returns what went wrong, "" for nothing."""
+    def install(self, path: Path, words: list[str]) -> None:
+        """Install into a virtualenv, compiled. Raises BuildError."""
         if self._has_uv is None:
             self._has_uv = self._prepare()
-        python = str(path / "bin" / "python")
+        python = f"--python={path / 'bin' / 'python'}"
+        options = [*self._options, *self._offline]
         if self._has_uv:
-            command = [str(TOOLS / "bin" / "uv"), "pip", "install", "--quiet", "--compile-bytecode",
-                       f"--python={python}"]  # fmt: skip
-            certificates = {"SSL_CERT_FILE": str(AUTHORITIES)} if AUTHORITIES.is_file() else {}
-            own = {"UV_CACHE_DIR": str(CACHE), "UV_PYTHON_DOWNLOADS": "never", **certificates}
-            environment = {**own, **index(PIP_CONFIGURATION)}
+            cache = self._cache(path)
+            command = [str(UV), "pip", "install", "--quiet", "--compile-bytecode", python]
+            self.builder.run(
+                [*command, *options, *words],
+                writable=[path, cache],
+                environment=self._uv_environment(cache),
+                network=True,
+            )
+            self._prune_cache(cache)
         else:
-            command = [*self._pip(), f"--python={python}", "install", "--quiet"]
-            environment = {}
-        rc, out, err = self._module.run_command(
-            [*command, *self._offline, *words], environ_update=environment
-        )
-        return (err or out).strip() if rc else ""
+            command = [*self._pip(), python, "install", "--quiet"]
+            self.builder.run([*command, *options, *words], writable=[path], network=True)
 
-    def trim(self) -> None:
-        """Remove from uv's cache what is of no use any more; that it can't be is no failure."""
+    def link(self, path: Path) -> None:
+        """Have a virtualenv that is root's share its files with all others, where uv made it."""
         if not self._has_uv:
-            return
-        for archive in unused(CACHE):
-            shutil.rmtree(archive, ignore_errors=True)
-        command = [str(TOOLS / "bin" / "uv"), "cache", "prune", "--quiet"]
-        self._module.run_command(command, environ_update={"UV_CACHE_DIR": str(CACHE)})
+            return  # pip's compiled files tell by times whether they are current
+        for other in sorted(path.parent.parent.parent.glob(f"*/{path.parent.name}/*")):
+            if NAME.match(other.name) and other != path:
+                link_equal_files(path, other)
 
     def _prepare(self) -> bool:
         """Have the tools; says whether uv is among them."""
         wanted = self._module.params["uv"]
         if not (TOOLS / "bin" / "pip").exists() or not (TOOLS / "bin" / "python").exists():
-            self._module.run_command([PYTHON, "-m", "venv", "--clear", str(TOOLS)], check_rc=True)
+            shutil.rmtree(TOOLS, ignore_errors=True)
+            TOOLS.mkdir(parents=True)
+            with self.builder.workshop(TOOLS):
+                self.builder.run([PYTHON, "-m", "venv", str(TOOLS)], writable=[TOOLS])
         if self._module.params["installer"] != "uv":
             return False
         mark = TOOLS / "uv.requirement"
-        if mark.is_file() and mark.read_text() == wanted and (TOOLS / "bin" / "uv").exists():
+        if mark.is_file() and mark.read_text() == wanted and UV.exists():
             return True
-        rc, out, err = self._module.run_command(
-            [*self._pip(), "install", "--quiet", *self._offline, wanted]
-        )
-        if rc:
+        command = [*self._pip(), "install", "--quiet", "--only-binary=:all:", *self._offline]
+        try:
+            with self.builder.workshop(TOOLS):
+                self.builder.run([*command, wanted], writable=[TOOLS], network=True)
+        except building.BuildError as error:
             if not self._offline:  # in a wheel house it is nobody's duty to have it
-                self._module.warn(f"{wanted} can't be installed, so pip is used: {err or out}")
+                self._module.warn(f"{wanted} can't be installed, so pip is used: {error}")
             return False
-        mark.write_text(wanted)
+        building.write(TOOLS, mark.name, wanted)
         return True
+
+    def _cache(self, path: Path) -> Path:
+        """The cache of a folder's virtualenvs: another pool's builds must not reach it."""
+        cache = CACHE / hashlib.sha256(str(path.parent).encode()).hexdigest()[:12]
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.builder.own(cache)
+        return cache
+
+    def _prune_cache(self, cache: Path) -> None:
+        """Keep what was built here alone; that it can't be is no failure."""
+        with suppress(building.BuildError):
+            self.builder.run(
+                [str(UV), "cache", "prune", "--ci", "--quiet"],
+                writable=[cache],
+                environment=self._uv_environment(cache),
+            )
+
+    @staticmethod
+    def _uv_environment(cache: Path) -> dict[str, str]:
+        certificates = {"SSL_CERT_FILE": str(AUTHORITIES)} if AUTHORITIES.is_file() else {}
+        return {
+            "UV_CACHE_DIR": str(cache),
+            "UV_PYTHON_DOWNLOADS": "never",
+            # a later build could write to what is linked to its cache
+            "UV_LINK_MODE": "copy",
+            "PYC_INVALIDATION_MODE": "UNCHECKED_HASH",
+            **certificates,
+            **index(PIP_CONFIGURATION),
+        }
 
     @staticmethod
     def _pip() -> list[str]:
@@ -255,29 +321,69 @@ class Installer:
                 "--no-cache-dir"]  # fmt: skip
 
 
+def link_equal_files(new: Path, old: Path) -> None:
+    """Make hard links of the files of a virtualenv that another one has, too. Both are root's."""
+    with ExitStack() as opened:
+        folders = [os.open(path, FOLDER) for path in (new, old)]
+        for folder in folders:
+            opened.callback(os.close, folder)
+        _link_equal(folders[0], folders[1])
+
+
+def _link_equal(new: int, old: int) -> None:
+    for name in os.listdir(new):
+        status = os.stat(name, dir_fd=new, follow_symlinks=False)
+        try:
+            other = os.stat(name, dir_fd=old, follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        same_kind = (status.st_mode, status.st_uid) == (other.st_mode, other.st_uid)
+        if same_kind and stat.S_ISDIR(status.st_mode):
+            with ExitStack() as opened:
+                folders = [os.open(name, FOLDER, dir_fd=folder) for folder in (new, old)]
+                for folder in folders:
+                    opened.callback(os.close, folder)
+                _link_equal(folders[0], folders[1])
+        elif (
+            same_kind
+            and stat.S_ISREG(status.st_mode)
+            and status.st_size == other.st_size > 0
+            and status.st_ino != other.st_ino
+            and _content(name, new) == _content(name, old)
+        ):
+            with suppress(OSError):  # another file system, or too many links
+                os.link(name, f".{name}.link", src_dir_fd=old, dst_dir_fd=new)
+                os.rename(f".{name}.link", name, src_dir_fd=new, dst_dir_fd=new)
+
+
+def _content(name: str, folder: int) -> bytes:
+    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    with open(descriptor, "rb") as file:  # noqa: PTH123
+        return hashlib.file_digest(file, "sha256").digest()
+
+
 def fill(module: AnsibleModule, installer: Installer, path: Path, wanted: dict[str, Any]) -> None:
     """Make one virtualenv; the mark comes last. A failure leaves nothing."""
+    builder = installer.builder
+    own = path / OWN_REQUIREMENTS
     shutil.rmtree(path, ignore_errors=True)  # what an interrupted run left
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        rc, out, err = module.run_command([PYTHON, "-m", "venv", "--without-pip", str(path)])
-        fault = f"{err or out}".strip() if rc else ""
-        words = what(wanted)
-        if words and not fault:
-            fault = installer.install(path, words)
-        if not fault:
-            for name, text in module.params["scripts"].items():
-                script = path / "bin" / name
-                script.write_text(f"#!{path}/bin/python -I\n{text}", encoding="utf-8")
-                script.chmod(0o755)
-            (path / MARK).write_text(f"{path.name}\n")
-    except OSError as error:
-        fault = str(error)
-    if fault:
+        builder.make_user()
+        path.mkdir(parents=True)
+        own.write_text("".join(f"{line}\n" for line in wanted["requirements"]), encoding="utf-8")
+        with builder.workshop(path):
+            builder.run([PYTHON, "-m", "venv", "--without-pip", str(path)], writable=[path])
+            for words in what(wanted, own):
+                installer.install(path, words)
+        installer.link(path)
+        for name, text in module.params["scripts"].items():
+            building.write(path / "bin", name, f"#!{path}/bin/python -I\n{text}", 0o755)
+        building.write(path, MARK, f"{path.name}\n")
+    except (OSError, building.BuildError) as error:
         shutil.rmtree(path, ignore_errors=True)
         module.fail_json(
             msg=f"{path.parent.parent.name}: the virtualenv could not be filled, and nothing else"
-            f" has changed: {fault}"
+            f" has changed: {error}"
         )
 
 
@@ -312,12 +418,16 @@ def main() -> None:
             "installer": {"type": "str", "choices": ["uv", "pip"], "default": "uv"},
             "uv": {"type": "str", "default": "uv"},
             "wheel_house": {"type": "path"},
+            "build": {"type": "str", "choices": ["any", "wheels-only"], "default": "any"},
+            "memory_max_mb": {"type": "int", "default": 512},
+            "timeout_seconds": {"type": "int", "default": 900},
         },
         supports_check_mode=True,
     )
     os.umask(0o022)
     scripts = [f"{name}\n{text}" for name, text in sorted(module.params["scripts"].items())]
-    installer = Installer(module)
+    limits = (module.params["memory_max_mb"], module.params["timeout_seconds"])
+    installer = Installer(module, building.Builder(module.run_command, *limits))
     paths = {}
     filled = []
     removed: list[str] = []
@@ -334,7 +444,7 @@ def main() -> None:
         if wanted["keep"]:
             removed += map(str, prune(path, wanted["keep"], check=module.check_mode))
     if filled and not module.check_mode:
-        installer.trim()
+        shutil.rmtree(FORMER_CACHE, ignore_errors=True)
     changed = bool(filled or removed)
     module.exit_json(changed=changed, filled=filled, removed=removed, paths=paths)
 

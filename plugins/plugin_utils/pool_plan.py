@@ -221,6 +221,7 @@ def _state(pool: Pool, *, rolled_back: bool) -> dict[str, Any]:
     return {
         "name": name,
         "memory_max_mb": pool["memory_max_mb"],
+        "tasks_max": pool["tasks_max"],
         "command": list(pool["command"] or []),
         "environment": pool["apps"][0]["environment"] if pool["command"] else {},
         "checks": [found for found in checks if found],

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 
 from .. import memory_budget, pool_problems
 from ..pools import present, source_directory
 from ..settings import problem
 from .common import Machine, Values, at_least
+
+SMALLEST_BUILD_MB = 128  # uv alone takes up to 90
 
 
 def vhost_app(values: Values, machine: Machine) -> Iterator[str]:
@@ -32,7 +35,8 @@ def vhost_app(values: Values, machine: Machine) -> Iterator[str]:
 
 def _deployed(values: Values, machine: Machine) -> Iterator[str]:
     """What is to be deployed of the apps, and from which wheels."""
-    for name in ("load", "hook", "health"):
+    yield from at_least(values, "vhost_app_build_memory_max_mb", SMALLEST_BUILD_MB, "MB")
+    for name in ("build", "load", "hook", "health"):
         yield from at_least(values, f"vhost_app_{name}_timeout_seconds", 1, "seconds")
     yield from at_least(values, "vhost_app_keep_releases", 1, "releases")
     only, house = str(values["vhost_app_only"]), str(values["vhost_app_wheel_house"])
@@ -46,6 +50,11 @@ def _deployed(values: Values, machine: Machine) -> Iterator[str]:
     if house and not folder.is_dir():
         fault = f"is no directory on the control machine ({folder})"
         yield problem("vhost_app_wheel_house", house, fault)
+    elif house:
+        for path in (folder, *sorted(folder.iterdir())):
+            if path.lstat().st_mode & stat.S_IWOTH and not path.is_symlink():
+                fault = f"could be anybody's: {path} is writable by all (chmod o-w)"
+                yield problem("vhost_app_wheel_house", house, fault)
 
 
 def pools_budget(values: Values, machine: Machine) -> memory_budget.Budget | None:

@@ -193,7 +193,9 @@ def test_the_front_end_is_where_its_file_says_or_not_there_yet(tmp_path, text, f
 
 
 def test_a_hooks_secrets_are_on_no_command_line():
-    confined = hooks.Confined("main", "/srv/www/blog/releases/1", "/srv/www/blog/shared", 300, 60)
+    confined = hooks.Confined(
+        "main", "/srv/www/blog/releases/1", "/srv/www/blog/shared", 300, 60, 64
+    )
     told = json.loads(confined.told(["python", "manage.py"], {"SECRET": "s3cret", "N": 1}, "/venv"))
     assert "s3cret" not in " ".join(confined.start)
     assert told["command"] == ["timeout", "--kill-after=5", "60", "python", "manage.py"]
@@ -203,7 +205,7 @@ def test_a_hooks_secrets_are_on_no_command_line():
 
 
 def test_a_hook_that_fails_is_told_with_its_last_lines():
-    confined = hooks.Confined("main", "/", "/srv", 300, 60)
+    confined = hooks.Confined("main", "/", "/srv", 300, 60, 64)
     output = "".join(f"line {number}\n" for number in range(100))
     fault = confined.run(lambda *_words, **_more: (1, output, "the reason"), ["migrate"], {}, "")
     assert fault.startswith("`migrate`: exit code 1\nline 6")

@@ -6,10 +6,13 @@ import os
 import subprocess
 import sys
 import zipfile
-from unittest.mock import MagicMock
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
+from ansible_collections.kechi.vps.plugins.module_utils import building
 from ansible_collections.kechi.vps.plugins.modules import virtualenvs
 
 
@@ -49,9 +52,23 @@ def test_files_that_include_each_other_come_to_an_end(tmp_path):
 def test_what_is_installed_is_each_releases_requirements_and_wheel(tmp_path):
     one = make(tmp_path / "1", {"requirements.txt": "flask"})
     two = make(tmp_path / "2", {".wheel/app-1.whl": "x"})
-    found = virtualenvs.what({"requirements": ["gunicorn"], "releases": [one, two]})
+    wanted = {"requirements": ["gunicorn"], "releases": [one, two]}
+    (found,) = virtualenvs.what(wanted, tmp_path / "own.txt")
     wheel = f"{two}/.wheel/app-1.whl"
-    assert found == ["gunicorn", "--requirement", f"{one}/requirements.txt", wheel]
+    own = ["--requirement", f"{tmp_path}/own.txt"]
+    assert found == [*own, "--requirement", f"{one}/requirements.txt", wheel]
+    assert virtualenvs.what({"requirements": [], "releases": []}, tmp_path / "own.txt") == []
+
+
+def test_requirements_with_hashes_let_nothing_else_come_with_them(tmp_path):
+    one = make(tmp_path / "1", {"requirements.txt": "flask==3 --hash=sha256:00"})
+    two = make(tmp_path / "2", {"requirements.txt": "bottle"})
+    own = tmp_path / "own.txt"
+    calls = virtualenvs.what({"requirements": ["gunicorn"], "releases": [one]}, own)
+    assert [words[0] for words in calls] == ["--requirement", "--require-hashes"]
+    assert calls[1][1:] == ["--requirement", f"{one}/requirements.txt"]
+    (mixed,) = virtualenvs.what({"requirements": ["gunicorn"], "releases": [one, two]}, own)
+    assert "--require-hashes" not in mixed
 
 
 def test_an_index_of_pips_configuration_holds_for_uv(tmp_path):
@@ -122,10 +139,6 @@ class Module:
     def __init__(self, **params):
         self.params = params
 
-    def run_command(self, command, check_rc=False, environ_update=None):
-        done = subprocess.run(command, capture_output=True, text=True, check=check_rc)
-        return done.returncode, done.stdout, done.stderr
-
     def warn(self, text):
         raise AssertionError(text)
 
@@ -133,22 +146,57 @@ class Module:
         raise FailedError(msg)
 
 
+class Here(building.Builder):  # type: ignore[misc]
+    """Runs programs as whoever runs the tests, and keeps what it was asked."""
+
+    asked: ClassVar[list[tuple[list[str], list[Path], bool]]] = []  # emptied by the fixture
+
+    def make_user(self):
+        pass
+
+    def own(self, folder):
+        pass
+
+    @contextmanager
+    def workshop(self, folder):
+        yield
+
+    def run(self, words, *, writable, environment=None, network=False):
+        self.asked.append((list(map(str, words)), list(writable), network))
+        done = subprocess.run(words, capture_output=True, text=True, check=False,
+                              env={**os.environ, **(environment or {})})  # fmt: skip
+        if done.returncode:
+            raise building.BuildError(done.stderr or done.stdout)
+
+
 @pytest.fixture
 def module(tmp_path, monkeypatch):
     make_wheel(tmp_path / "house")
+    Here.asked.clear()
     monkeypatch.setattr(virtualenvs, "PYTHON", sys.executable)
     monkeypatch.setattr(virtualenvs, "TOOLS", tmp_path / "tools")
+    monkeypatch.setattr(virtualenvs, "UV", tmp_path / "tools" / "bin" / "uv")
     scripts = {"say": "import kechi_tiny\nprint(kechi_tiny.VALUE)\n"}
-    return Module(scripts=scripts, installer="uv", uv="uv", wheel_house=str(tmp_path / "house"))
+    return Module(scripts=scripts, installer="uv", uv="uv", build="wheels-only",
+                  wheel_house=str(tmp_path / "house"))  # fmt: skip
+
+
+@pytest.fixture
+def fill(module):
+    def run(path, *requirements):
+        installer = virtualenvs.Installer(module, Here(lambda *_: (0, "", ""), 100, 60))
+        wanted = {"requirements": list(requirements), "releases": []}
+        virtualenvs.fill(module, installer, path, wanted)
+
+    return run
 
 
 def test_a_virtualenv_is_made_of_a_wheel_house_alone_and_compiled_by_pip_where_uv_is_not(
-    tmp_path, module
+    tmp_path, fill
 ):
-    path = tmp_path / "venvs" / "abc"
+    path = tmp_path / "main" / "venvs" / "abc"
     make(path, {"half": "of an interrupted run"})
-    wanted = {"requirements": ["kechi-tiny==1.0"], "releases": []}
-    virtualenvs.fill(module, virtualenvs.Installer(module), path, wanted)
+    fill(path, "kechi-tiny==1.0")
     said = subprocess.run([path / "bin/say"], capture_output=True, text=True, check=True)
     assert said.stdout == "1\n"
     assert virtualenvs.is_whole(path)
@@ -156,30 +204,40 @@ def test_a_virtualenv_is_made_of_a_wheel_house_alone_and_compiled_by_pip_where_u
     assert list(path.glob("lib/python*/site-packages/__pycache__/kechi_tiny.*.pyc"))
 
 
-def test_a_requirement_that_is_not_in_the_wheel_house_fails_and_leaves_nothing(tmp_path, module):
+def test_installers_write_to_the_virtualenv_alone_and_have_a_network_only_to_install(
+    tmp_path, fill
+):
     path = tmp_path / "main" / "venvs" / "abc"
-    wanted = {"requirements": ["kechi-huge"], "releases": []}
+    fill(path, "kechi-tiny==1.0")
+    for words, writable, network in Here.asked:
+        assert writable == [tmp_path / "tools" if str(path) not in " ".join(words) else path]
+        assert network == ("install" in words)
+    install = next(words for words, *_ in Here.asked if "install" in words and "uv" not in words)
+    assert "--only-binary=:all:" in install
+
+
+def test_a_requirement_that_is_not_in_the_wheel_house_fails_and_leaves_nothing(tmp_path, fill):
+    path = tmp_path / "main" / "venvs" / "abc"
     with pytest.raises(
         FailedError, match=r"(?s)main: the virtualenv could not be filled.*kechi-huge"
     ):
-        virtualenvs.fill(module, virtualenvs.Installer(module), path, wanted)
+        fill(path, "kechi-huge")
     assert not path.exists()
 
 
-def test_what_no_virtualenv_has_any_more_leaves_the_cache_when_one_is_made(tmp_path, monkeypatch):
-    cache = tmp_path / "cache"
-    for name in ("used", "old"):
-        make(cache / "archive-v0" / name, {f"{name}/__init__.py": "", f"{name}/data.txt": name})
-    (tmp_path / "venv").mkdir()
-    (tmp_path / "venv" / "data.txt").hardlink_to(cache / "archive-v0/used/used/data.txt")
-    monkeypatch.setattr(virtualenvs, "CACHE", cache)
-    module = MagicMock(params={"wheel_house": None})
-    installer = virtualenvs.Installer(module)
-    installer.trim()
-    assert len(list(cache.glob("*/*"))) == 2, "no virtualenv was made by uv"
-    installer._has_uv = True
-    installer.trim()
-    assert [path.name for path in cache.glob("*/*")] == ["used"]
-    ((command,), environment) = module.run_command.call_args
-    assert command[1:3] == ["cache", "prune"]
-    assert environment == {"environ_update": {"UV_CACHE_DIR": str(cache)}}
+def test_equal_files_of_virtualenvs_are_one_and_no_link_is_followed_to_find_them(tmp_path):
+    secret = make(tmp_path / "secret", {"same.py": "x = 1\n"})
+    old, new = tmp_path / "old", tmp_path / "new"
+    files = {"lib/same.py": "x = 1\n", "lib/other.py": "x = 1\n", "empty.py": ""}
+    make(old, {**files, "lib/other.py": "x = 2\n", "lib/link.py": "x = 1\n"})
+    make(new, {**files, "away/same.py": "x = 1\n", "lib/file.py": "x = 1\n"})
+    (new / "lib" / "link.py").symlink_to("same.py")
+    (old / "lib" / "file.py").symlink_to(f"{secret}/same.py")
+    (old / "away").symlink_to(secret)
+    virtualenvs.link_equal_files(new, old)
+    assert (new / "lib/same.py").samefile(old / "lib/same.py")
+    assert (new / "lib/other.py").read_text() == "x = 1\n"
+    for name in ("lib/other.py", "lib/file.py", "away/same.py", "empty.py"):
+        assert (new / name).stat().st_nlink == 1, name
+    assert (new / "lib/link.py").is_symlink()
+    assert not list(new.rglob("*.link"))
