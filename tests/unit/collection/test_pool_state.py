@@ -25,6 +25,7 @@ POOL = {
     "name": "main",
     "state": "present",
     "memory_max_mb": 100,
+    "tasks_max": 64,
     "command": [],
     "environment": {},
     "checks": [CHECK],
