@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from .. import handoff
 from ..sdnotify import OURS_ALONE, Notifier
@@ -67,8 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             notifier.send(state)
 
     try:
-        settings = pool.read(options.pool)
-        settings = _sized(settings)
+        settings = _sized(_read(options.pool, arguments))
         if options.check:
             _prepare(settings.memory)
             from . import parent  # noqa: F401, PLC0415  # what it costs is no app's
@@ -83,6 +83,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tell(f"STATUS={str(error).splitlines()[0]}")
         return 1
     return 0
+
+
+def _read(path: str, arguments: Sequence[str] | None) -> pool.Pool:
+    """Read a pool file, with its apps' directories as they are in the same moment.
+
+    A deploy switches the pool file, the virtualenv and the apps' directories by one symlink. Where
+    a restart by the clock meets that, it begins anew with all that is new, and never with some.
+    """
+    while True:
+        file = os.path.realpath(path)
+        settings = pool.read(path)
+        apps = [
+            replace(app, directory=Path(os.path.realpath(app.directory))) for app in settings.apps
+        ]
+        if os.path.realpath(path) == file:
+            break
+    virtualenv = os.path.join(os.path.dirname(file), "venv")
+    if os.path.isdir(virtualenv) and not os.path.samefile(virtualenv, sys.prefix):
+        program = os.path.join(virtualenv, "bin", "vhost_server")
+        given = sys.argv[1:] if arguments is None else arguments
+        os.execv(program, [program, *given])  # noqa: S606  # this very one, of the set that is now
+    return replace(settings, apps=tuple(apps))
 
 
 def _serve(settings: pool.Pool, bind: Sequence[str], tell: Callable[[str], None]) -> None:

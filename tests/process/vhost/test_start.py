@@ -491,3 +491,52 @@ def shared_part(pid: int) -> float:
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     size = {key: int(value.split()[0]) for key, value in (line.split(":") for line in lines)}
     return (size["Shared_Clean"] + size["Shared_Dirty"]) / size["Rss"]
+
+
+def test_a_start_that_meets_a_deploys_switch_has_all_code_of_before_it_or_begins_anew(
+    tmp_path: Path, sockets: Sockets
+) -> None:
+    """As a restart by the clock may; a library that is loaded first waits for the switch."""
+    for release in ("old", "new"):
+        (tmp_path / release).mkdir()
+        source = GOOD_APP.replace("[])", f"[('X-Release', '{release}')])")
+        (tmp_path / release / "wsgi_app.py").write_text(source)
+    current, go = tmp_path / "current", tmp_path / "go"
+    current.symlink_to("old")
+    os.mkfifo(go)
+    (tmp_path / "slow_library.py").write_text(
+        f"import os\nfifo = os.open({str(go)!r}, os.O_RDWR)\n"
+        f"open({str(tmp_path / 'loading')!r}, 'w').close()\nos.read(fifo, 1)\n"
+    )
+    pool = tmp_path / "test.toml"
+    pool.write_text(
+        '[pool]\nname = "test"\nworkers = 1\npreload = ["slow_library"]\n'
+        '[[apps]]\nname = "app"\nhosts = ["app.test"]\ndirectory = "current"\n'
+        'wsgi = "wsgi_app:application"\n'
+    )
+    server = vhost_server(pool, sockets, variables={"PYTHONPATH": f"{ROOT}:{tmp_path}"})
+    try:
+        wait_until((tmp_path / "loading").exists)
+        (tmp_path / "next").symlink_to("new")
+        (tmp_path / "next").rename(current)
+        go.write_text("\n")
+        server.wait_ready()
+        assert get(sockets.path, "app.test").headers["X-Release"] == "old"
+    finally:
+        server.stop()
+
+
+def test_a_start_by_the_virtualenv_of_before_a_switch_goes_on_by_the_one_of_the_pool_file(
+    tmp_path: Path,
+) -> None:
+    pool = pool_of(tmp_path, app=GOOD_APP)
+    program = tmp_path / "venv" / "bin" / "vhost_server"
+    program.parent.mkdir(parents=True)
+    program.write_text('#!/bin/sh\necho "anew with $*"\n')
+    program.chmod(0o755)
+    (tmp_path / "current.toml").symlink_to(pool)
+    done = subprocess.run(
+        [*COMMAND, "--check", tmp_path / "current.toml"],
+        env=ENVIRONMENT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == f"anew with --check {tmp_path / 'current.toml'}\n"
