@@ -693,16 +693,20 @@ def main(arguments: Sequence[str] | None = None, machine: Machine | None = None)
     modes.add_argument("--json", action="store_true", help="the same for programs")
     chosen = parser.parse_args(arguments)
     machine = machine or Machine()
+
+    def wanted() -> Certificates:
+        return Certificates(json.loads(machine.settings.read_text()), machine)
+
     try:
-        certificates = Certificates(json.loads(machine.settings.read_text()), machine)
         if chosen.list or chosen.json:
-            rows = certificates.look()
+            rows = wanted().look()
             print(json.dumps(rows) if chosen.json else table(rows))
             return 0
         if chosen.reload:  # by certbot, which `obtain` may be waiting for
-            certificates.reload()
+            wanted().reload()
             return 0
         with machine.alone():
+            certificates = wanted()  # not before: a play may have held the lock, and changed them
             certificates.choose()
             certificates.obtain(now=chosen.now)
             certificates.choose()

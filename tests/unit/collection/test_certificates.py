@@ -1,5 +1,6 @@
 """Which certificate a site gets, and when one is ordered; certbot's part is played."""
 
+import contextlib
 import datetime
 import json
 from pathlib import Path
@@ -395,3 +396,25 @@ def test_the_command_lists_what_there_is(world, capsys):
     assert ours.main(["--json"], world) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert (row["wanted"], row["served"], row["uncovered"]) == ("acme", "acme", [])
+
+
+def test_a_timers_run_that_has_waited_for_a_play_goes_by_the_plays_settings(tmp_path):
+    class Meeting(World):
+        @contextlib.contextmanager
+        def alone(self):
+            with super().alone():
+                play(self)  # it had the lock until now
+                yield
+
+    def play(machine):
+        machine.settings.write_text(json.dumps({"sites": [], "ports": {"http": 1, "https": 0}}))
+        machine.renew_only([])
+
+    machine = Meeting(tmp_path)
+    machine.settings.write_text(
+        json.dumps({"sites": [BLOG], "acme": ACME, "ports": {"http": 1, "https": 2}})
+    )
+    run(machine, BLOG)
+    ours.main([], machine)
+    renewal = machine.letsencrypt / "renewal" / "kechi-blog.conf"
+    assert "autorenew = False" in renewal.read_text()
