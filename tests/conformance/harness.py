@@ -19,7 +19,7 @@ from typing import Any
 
 from supervisor_py import __version__
 from tests.process.ports import free_ports
-from tests.process.supervisor.harness import alive, command
+from tests.process.supervisor.harness import alive, command, halt
 from tests.process.waiting import LIMIT
 
 CHILD = Path(__file__).with_name("child.py")
@@ -288,6 +288,8 @@ class Run:
         number = getattr(signal, f"SIG{name}")
         if self._daemon:
             os.kill(pid, number)
+        elif name == "STOP":
+            halt(pid)
         else:
             self.running().send_signal(number)
 

@@ -50,8 +50,20 @@ os.setuid({uid})
 
 def alive(pid: int) -> bool:
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return state(pid) != "Z"
     return False
+
+
+def state(pid: int) -> str:
+    """Return a process's state, as proc(5) names it."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def halt(*pids: int) -> None:
+    """Stop processes; when this is over, they do nothing more until they get CONT."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+        wait_until(lambda: state(pid) == "T", "it is stopped")  # noqa: B023
 
 
 class Gate:
@@ -130,6 +142,7 @@ class Server:
         self.path = directory / "listen.sock"
         self.process: subprocess.Popen[bytes] | None = None
         self._gates: list[Gate] = []
+        self._clients: list[subprocess.Popen[str]] = []
         self.clock = Clock(directory / "clock")
         self.plan(ready=True)
 
@@ -250,6 +263,13 @@ class Server:
             check=False,
         )
 
+    def begin_client(self, option: str) -> "subprocess.Popen[str]":
+        """Run start_server as a client of this server, without waiting for its end."""
+        words = [*command(code=self.code), option, f"--control-socket={self.control}"]
+        one = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+        self._clients.append(one)
+        return one
+
     def status(self) -> dict[str, Any]:
         """Return what it tells of itself, asked without a client of its own."""
         with connect(str(self.control)) as connection, connection.makefile() as answer:
@@ -277,8 +297,11 @@ class Server:
 
     def clean_up(self) -> None:
         """End all that the test has left of its session."""
-        for one in self._gates:
-            one.close()
+        for gate in self._gates:
+            gate.close()
+        for client in self._clients:
+            client.kill()
+            client.communicate()
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)

@@ -5,15 +5,14 @@ import itertools
 import os
 import re
 import signal
-import subprocess
 import sys
 import termios
 from pathlib import Path
 
 import pytest
 
-from ..waiting import wait_until
-from .harness import NEVER, PATIENT, Server, alive, command
+from ..waiting import LIMIT, wait_until
+from .harness import NEVER, PATIENT, Server, alive, halt, state
 
 TALKER = Path(__file__).with_name("talker.py")
 
@@ -176,21 +175,14 @@ def _kill_waiting(server: Server, command: int) -> None:
     """Kill a log command while it waits: what it has read and not written dies with it."""
     assert server.process is not None
     writers = [server.process.pid, *server.generations().values()]
-    for one in writers:
-        os.kill(one, signal.SIGSTOP)
-        wait_until(lambda: _state(one) == "T", "it is stopped")  # noqa: B023
+    halt(*writers)
     with Path(f"/proc/{command}/fd/0").open("rb") as pipe:
         wait_until(lambda: _unread(pipe.fileno()) == 0, "it has read all")
-    wait_until(lambda: _state(command) == "S", "it has written all, and waits")
+    wait_until(lambda: state(command) == "S", "it has written all, and waits")
     os.kill(command, signal.SIGKILL)
     wait_until(lambda: not alive(command), "it is dead: a read that is woken takes what comes")
     for one in writers:
         os.kill(one, signal.SIGCONT)
-
-
-def _state(pid: int) -> str:
-    """Return a process's state, as proc(5) names it."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def _unread(pipe: int) -> int:
@@ -379,12 +371,10 @@ def test_a_restart_that_is_not_ready_in_time_shows_the_last_lines(
 ) -> None:
     _talk(server, f"--readiness-timeout={NEVER}", prelude=server.clock.prelude).wait_serving(1)
     server.plan(stderr=[f"step {at} of generation #\n" for at in range(count)], ready=False)
-    words = [*command(), "--restart", f"--control-socket={server.control}"]
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as client:
-        server.wait_for(f"step {count - 1} of generation 2\n")
-        server.skip(float(NEVER))
-        assert client.stderr is not None
-        said = client.stderr.read()
+    client = server.begin_client("--restart")
+    server.wait_for(f"step {count - 1} of generation 2\n")
+    server.skip(float(NEVER))
+    _, said = client.communicate(timeout=LIMIT)
     assert client.returncode == 1
     shown = [line for line in said.splitlines() if line.startswith("  | ")]
     last = range(count)[-20:]

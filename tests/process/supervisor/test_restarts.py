@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import threading
 import time
 from contextlib import ExitStack
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ..waiting import LIMIT, wait_until
-from .harness import NEVER, Server, alive, command, connect
+from .harness import NEVER, Server, alive, connect, halt
 
 
 def test_a_hup_replaces_the_generation_and_the_old_one_ends(server: Server) -> None:
@@ -76,7 +75,8 @@ def test_ready_from_a_generation_that_is_dead_already_counts_for_nothing(server:
     server.plan(**{"gate": gate.path, "ready": True, "exit when ready": 7})
     server.signal(signal.SIGHUP)
     dying = int(server.record(2)["pid"])
-    server.signal(signal.SIGSTOP)  # both its READY=1 and its death are there when we look again
+    assert server.process is not None
+    halt(server.process.pid)  # both its READY=1 and its death are there when it looks again
     gate.let_pass()
     wait_until(lambda: not alive(dying), "it says READY=1 and dies")
     server.plan(ready=False)
@@ -136,14 +136,13 @@ def test_restart_fails_at_the_first_failed_attempt_with_the_reason(server: Serve
 def test_restart_fails_when_the_new_generation_is_not_ready_in_time(server: Server) -> None:
     server.start(f"--readiness-timeout={NEVER}", prelude=server.clock.prelude).wait_serving(1)
     server.plan(ready=False)
-    words = [*command(), "--restart", f"--control-socket={server.control}"]
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as client:
-        assert server.wait_starting() == 2
-        server.skip(float(NEVER) - 100)
-        assert client.poll() is None
-        server.skip(100)
-        assert client.stderr is not None
-        assert f"not ready within {NEVER} seconds" in client.stderr.read()
+    client = server.begin_client("--restart")
+    assert server.wait_starting() == 2
+    server.skip(float(NEVER) - 100)
+    assert client.poll() is None
+    server.skip(100)
+    _, said = client.communicate(timeout=LIMIT)
+    assert f"not ready within {NEVER} seconds" in said
     assert client.returncode == 1
     assert server.generations().keys() == {1}
 

@@ -438,15 +438,13 @@ def test_a_new_version_that_would_not_run_changes_nothing_and_the_next_one_is_tr
     assert before in text
     package.write_text(text.replace(before, after, 1))
     versions.switch("broken")
-    asked = [*command(), "--upgrade", f"--control-socket={server.control}"]
-    with subprocess.Popen(asked, stderr=subprocess.PIPE, text=True) as client:
-        if after == WAITS:
-            wait_until(package.with_name("cli.py.waits").exists, "the check waits")
-            server.skip(20)
-            assert client.poll() is None
-            server.skip(20)
-        assert client.stderr is not None
-        said = client.stderr.read()
+    client = server.begin_client("--upgrade")
+    if after == WAITS:
+        wait_until(package.with_name("cli.py.waits").exists, "the check waits")
+        server.skip(20)
+        assert client.poll() is None
+        server.skip(20)
+    _, said = client.communicate(timeout=LIMIT)
     assert client.returncode == 1
     assert words in said
     assert "start_server stays as it is" in said
