@@ -293,6 +293,16 @@ class Run:
         else:
             self.running().send_signal(number)
 
+    def wait_heard(self) -> None:
+        """Wait until it has acted on the signals that it was sent, and waits for more."""
+        pid = self.running().pid
+        status = Path(f"/proc/{pid}/status")
+
+        def is_heard() -> bool:
+            return "ShdPnd:\t0000000000000000" in status.read_text() and _waits(pid)
+
+        self.wait_until(is_heard, "signals to be acted on")
+
     def age(self) -> float:
         """Return how many seconds ago it was started."""
         return time.monotonic() - self.began

@@ -445,6 +445,7 @@ def _asked_in_a_restart() -> Iterator[Case]:
         for number in (2, 3, 4, 5):
             run.signal("HUP")
             run.wait_until(lambda: run.record_of(number) or _folds(run), f"{number}")  # noqa: B023
+            run.wait_heard()
         run.signal_worker(1, "KILL")
         run.wait_record(3)
         run.wait_for("old worker ", 2)
