@@ -332,7 +332,11 @@ def connect(address: str | int, timeout: float = LIMIT) -> socket.socket:
         return socket.create_connection(("127.0.0.1", address), timeout)
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(timeout)
-    connection.connect(address)
+    try:
+        connection.connect(address)
+    except OSError:
+        connection.close()  # clients that are refused for minutes would run out of descriptors
+        raise
     return connection
 
 
