@@ -69,7 +69,8 @@ class Confined:
         more |= {"RuntimeDirectory": unit, "NotifyAccess": "all", "TimeoutStartSec": self.seconds}
         return ["systemd-run", "--quiet", "--collect", "--service-type=notify", f"--unit={unit}",
                 f"--description=A trial of the pool {self.pool}",
-                *self._properties(**more)]  # fmt: skip
+                # gunicorn gives a socket that it has made itself to its own user
+                *self._properties(**more), "--property=SystemCallFilter=@chown"]  # fmt: skip
 
     def _properties(self, **more: object) -> Iterator[str]:
         return sandbox.properties(
