@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -205,3 +206,67 @@ def test_a_run_that_was_cut_off_is_finished_or_taken_back_by_the_next(site):
     site.write("\nimport nowhere\n")
     assert "The releases before serve again" in site.refuse()
     assert site.version == good
+
+
+def test_a_failed_deploy_shows_what_its_app_has_logged_in_this_try_alone(site):
+    tell = "\nprint('the cause of try %d', file=__import__('sys').stderr, flush=True)\n"
+    site.write(UNWELL + tell % 1)
+    assert "one: the cause of try 1" in site.refuse()
+    site.write(UNWELL + tell % 2)
+    said = site.refuse()
+    assert "one: the cause of try 2" in said
+    assert "the cause of try 1" not in said
+    unknown = {"app": "one", "release": "nope", "vhost_app_pools": site.pools}
+    listed = " ".join(site.inventory.refuse(playbook="rollback", **unknown).split())
+    assert re.search(r"UTC[^;]*, failed\)", listed), listed
+    site.write()
+    site.deploy()
+
+
+# what starts after all must not be late on a busy machine
+PATIENT = {"supervisor_readiness_timeout_seconds": 60}
+
+
+@pytest.fixture(scope="module")
+def patient_site(site):
+    """The machine with time for a first start."""
+    site.inventory.apply(vhost_app_pools=site.pools, **PATIENT)
+    return site
+
+
+@pytest.mark.parametrize(
+    ("pool", "code", "words"),
+    [
+        ({"name": "absent", "command": ["/usr/bin/nonesuch"]}, "", "/usr/bin/nonesuch"),
+        ({"name": "broken"}, "\nimport nowhere\n", "No module named 'nowhere'"),
+        ({"name": "dying"}, DIES, "its first generation does not start"),
+    ],
+    ids=["no program", "import error", "dies at start"],
+)
+def test_a_new_pool_that_can_not_start_is_off_again_and_starts_once_it_is_mended(
+    patient_site, pool, code, words, tmp_path
+):
+    site, name = patient_site, pool["name"]
+    app = Versioned(tmp_path, name)
+    app.write(1, code)
+    left_out = "wsgi" if "command" in pool else ""
+    apps = [{key: value for key, value in app.entry.items() if key != left_out}]
+    before = site.state
+    pools = [*site.pools, {"memory_max_mb": 100, **pool, "apps": apps}]
+    said = site.inventory.refuse(vhost_app_pools=pools, **PATIENT)
+    assert words in said, said
+    assert "it is stopped and disabled again" in said
+    units = f"kechi@{name}.service kechi@{name}.socket"
+    shown = site.host.run(f"systemctl is-active {units}; systemctl is-enabled {units}").stdout
+    assert shown.split() == ["inactive", "inactive", "disabled", "disabled"]
+    assert site.state == before
+    if "command" not in pool:
+        app.write(2)
+        assert "run playbooks/site.yml" in site.inventory.refuse(
+            playbook="deploy", vhost_app_pools=pools, **PATIENT
+        )
+        site.inventory.apply(vhost_app_pools=pools, **PATIENT)
+        active = f"systemctl is-active kechi@{name}.service"
+        assert site.host.check_output(active) == "active"
+        off = [*site.pools, {"name": name, "state": "absent", "apps": []}]
+        site.inventory.apply(vhost_app_pools=off, **PATIENT)
