@@ -29,6 +29,8 @@ LOAD = [
     Target("keep-alive", "echo.example"),
     Target("slow", "motd.example", "/slow?seconds=3"),
 ]
+TIMER = "/run/systemd/system/kechi-certificates.timer.d"
+LATER = r"[Timer]\nOnBootSec=\nOnBootSec=1d\n"
 YEAR = "max-age=31536000"
 HSTS = "max-age=86400"
 
@@ -97,6 +99,9 @@ def trust(host, started):
     """A context that trusts the ACME server's certificates alone; the sites have theirs."""
     name = host.backend.name
     if name not in started:
+        # its first turn comes five minutes after the boot: among what the tests count, or not
+        host.check_output(f"mkdir -p {TIMER} && printf '{LATER}' >{TIMER}/later.conf")
+        host.check_output("systemctl daemon-reload && systemctl restart kechi-certificates.timer")
         host.check_output("systemctl start pebble.service")
         host.check_output("curl -sk --retry 20 --retry-connrefused https://localhost:14000/dir")
         host.check_output("systemctl start kechi-certificates.service")
