@@ -93,15 +93,14 @@ requires = []
 build-backend = "backend"
 backend-path = ["."]
 """
+GONE = {"name": "two", "hosts": ["two.example"], "state": "absent"}
 PORT = 8099
 SERVE = f"python3 -m http.server --bind 127.0.0.1 --directory /srv/probe {PORT}"
 
 
 @pytest.fixture(scope="module")
 def inventory(host):
-    inventory = Inventory(host.backend.name)
-    yield inventory
-    inventory.restore()
+    return Inventory(host.backend.name)
 
 
 @pytest.fixture(scope="module")
@@ -110,12 +109,14 @@ def app(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def deploy(inventory, app):
-    def run(**changes):
-        pool = inventory.variables["vhost_app_pools"][0]
-        inventory.apply(vhost_app_pools=[{**pool, "apps": [app.entry]}], **changes)
+def pools(inventory, app):
+    """What the inventory has of the app as it is now; another app is other tests'."""
 
-    return run
+    def entries():
+        pool = inventory.variables["vhost_app_pools"][0]
+        return [{**pool, "apps": [app.entry, GONE]}]
+
+    return entries
 
 
 @pytest.fixture
@@ -133,8 +134,8 @@ def sdist(host, tmp_path):
     host.check_output("mkdir -p /srv/probe")
     send(host, packed, "/srv/probe/kechi_probe-1.0.tar.gz")
     host.check_output(f"systemd-run --quiet --collect --unit=probe-index {SERVE}")
-    wait = f"until curl -s -o /dev/null 127.0.0.1:{PORT}; do sleep 0.1; done"
-    host.check_output(f"timeout 30 sh -c '{wait}'")
+    wait = f"until (: </dev/tcp/127.0.0.1/{PORT}) 2>/dev/null; do sleep 0.1; done"
+    host.check_output(f"timeout 60 bash -c '{wait}'")
     yield f"kechi-probe @ http://127.0.0.1:{PORT}/kechi_probe-1.0.tar.gz"
     host.check_output("systemctl stop probe-index && rm -r /srv/probe")
 
@@ -144,10 +145,12 @@ def send(host, path: Path, target: str) -> None:
     host.check_output(f'python3 -c \'open("{target}", "wb").write(bytes.fromhex("{content}"))\'')
 
 
-def test_a_hook_a_check_and_a_trial_can_do_what_the_pool_can_and_no_more(host, deploy, app):
+def test_a_hook_a_check_and_a_trial_can_do_what_the_pool_can_and_no_more(
+    host, inventory, app, pools
+):
     app.options["before_switch"] = [["python", "write.py"]]
     app.write(1, more="import write\n", probe_py=PROBE, write_py=WRITE)
-    deploy()
+    inventory.apply(vhost_app_pools=pools())
     found = host.check_output("cat /srv/www/one/shared/probe-*").replace("}{", "}\n{")
     seen = [json.loads(line) for line in found.splitlines()]
     assert len(seen) >= 4  # the hook, the check, the trial, and the pool
@@ -157,9 +160,9 @@ def test_a_hook_a_check_and_a_trial_can_do_what_the_pool_can_and_no_more(host, d
     app.write(2)
 
 
-def test_a_requirements_build_is_not_roots_and_reaches_nothing(host, deploy, app, sdist):
+def test_a_requirements_build_is_not_roots_and_reaches_nothing(host, inventory, app, pools, sdist):
     app.write(3, requirements_txt=f"{sdist}\n")
-    deploy()
+    inventory.apply(vhost_app_pools=pools())
     files = "/srv/kechi/main/venv/lib/python3*/site-packages"
     found = json.loads(host.check_output(f"cat {files}/kechi_probe_found.json"))
     user = int(host.check_output("id --user kechi-build"))
@@ -170,12 +173,9 @@ def test_a_requirements_build_is_not_roots_and_reaches_nothing(host, deploy, app
     assert host.check_output(f"ps --no-headers -U {user} | wc -l") == "0"
 
 
-def test_where_only_wheels_may_come_nothing_is_built(host, inventory, app, sdist):
+def test_where_only_wheels_may_come_nothing_is_built(host, inventory, app, pools, sdist):
     before = host.check_output("readlink /srv/kechi/main/current")
     app.write(4, requirements_txt=f"{sdist}\n# again\n")
-    pool = inventory.variables["vhost_app_pools"][0]
-    told = inventory.refuse(
-        vhost_app_pools=[{**pool, "apps": [app.entry]}], vhost_app_build="wheels-only"
-    )
+    told = inventory.refuse(vhost_app_pools=pools(), vhost_app_build="wheels-only")
     assert "the virtualenv could not be filled, and nothing else has changed" in told
     assert host.check_output("readlink /srv/kechi/main/current") == before
