@@ -146,9 +146,13 @@ class Vps:
         return list(self.processes(pool).values())
 
     def kill(self, pool: str, name: str) -> set[int]:
-        """Send KILL to the pool's processes of a name, which come and go; returns their pids."""
+        """Send KILL to the pool's processes of a name, which come and go; returns their pids.
+
+        They have closed their sockets then: on a busy machine it takes its time to die.
+        """
         listed = f"{self._cgroup(pool, 'name=systemd')}/cgroup.procs"
-        kill = f'test "$(cat /proc/$pid/comm)" = {name} && kill -9 $pid && echo $pid'
+        gone = "while grep -qs '^State:.[^ZX]' /proc/$pid/status; do sleep 0.01; done"
+        kill = f'test "$(cat /proc/$pid/comm)" = {name} && kill -9 $pid && echo $pid && {gone}'
         done = self.host.run(f"for pid in $(cat {listed}); do {kill}; done 2> /dev/null")
         return {int(pid) for pid in done.stdout.split()}
 
