@@ -3,9 +3,11 @@
     $ python3 -m containers.build 12 13
     $ KECHI_TARGET=debian:testing python3 -m containers.build
 
-The Debian base comes from a registry, or is made by mmdebstrap from a package mirror, which needs
-root and no registry; ``KECHI_BASE_FROM=registry`` or ``=mirror`` overrides the choice. An image is
-current while its recipe, the host's extra authorities and the calendar week are the same.
+Of each release a bare one, and localhost/kechi-debian:12-preinstalled on top of it, which has what
+the roles install on most machines. The Debian base comes from a registry, or is made by mmdebstrap
+from a package mirror, which needs root and no registry; ``KECHI_BASE_FROM=registry`` or ``=mirror``
+overrides the choice. An image is current while its recipe, the host's extra authorities and the
+calendar week are the same.
 """
 
 from __future__ import annotations
@@ -19,13 +21,19 @@ import tempfile
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from . import engine
 from .machines import TARGET
 
 HERE = Path(__file__).parent
+ROOT = HERE.parent
 RECIPE = ("Containerfile", "setup.sh", "trust.py")
+PREINSTALLED = ("Containerfile", "install.sh")  # of the directory of that name
 SUITES = {"12": "bookworm", "13": "trixie", "testing": "testing"}
 RELEASES = ("12", "13")  # that the scenarios' inventories name
 DISTRIBUTION = "debian"
@@ -42,6 +50,11 @@ class BuildError(Exception):
 def image(release: str) -> str:
     """Name the image of a Debian release."""
     return f"localhost/kechi-debian:{release}"
+
+
+def preinstalled_image(release: str) -> str:
+    """Name the image of a machine that has been set up before."""
+    return f"{image(release)}-preinstalled"
 
 
 def base_image(release: str) -> str:
@@ -81,6 +94,25 @@ def content_key(parts: list[bytes]) -> str:
     return digest.hexdigest()[:16]
 
 
+def role_defaults(role: str) -> dict[str, Any]:
+    """The defaults of a role's variables."""
+    text = (ROOT / "roles" / role / "defaults" / "main.yml").read_text(encoding="utf-8")
+    return dict(yaml.safe_load(text))
+
+
+def preinstalled_requirements() -> dict[str, str]:
+    """What is installed by Python's tools, as files of requirements: uv itself, and by uv."""
+    pools = role_defaults("vhost_app")
+    wanted = [*pools["vhost_app_server_requirements"]]
+    for file in sorted(ROOT.glob("examples/*/requirements.txt")):
+        wanted += file.read_text(encoding="utf-8").split()
+    wanted += role_defaults("crawlers")["crawlers_requirements"]
+    return {
+        "uv.txt": f"{pools['vhost_app_uv_requirement']}\n",
+        "requirements.txt": "".join(f"{one}\n" for one in wanted),
+    }
+
+
 class Builder:
     """Builds images with one plan, one choice of source and one week."""
 
@@ -90,27 +122,42 @@ class Builder:
         self.week = week
         self.authorities = Path(plan.ca_bundle).read_bytes() if plan.ca_bundle else b""
 
-    def build(self, release: str) -> None:
-        """Build one release's image unless it is current. Raises BuildError."""
-        began = time.monotonic()
-        recipe = [(HERE / name).read_bytes() for name in RECIPE]
-        key = content_key([*recipe, self.authorities, self.base_from.encode(), self.week.encode()])
+    def build(self, release: str, *, preinstalled: bool) -> None:
+        """Build one release's images unless they are current. Raises BuildError."""
+        recipe = {name: (HERE / name).read_bytes() for name in RECIPE}
+        recipe["host-ca.pem"] = self.authorities
+        about = [self.base_from.encode(), self.week.encode()]
+        key = content_key([*recipe.values(), *about])
         if self._key_of(image(release)) == key:
             _say(f"{image(release)} is current")
+        else:
+            _say(f"{image(release)}: building, base from a {self.base_from}")
+            if self.base_from == "registry":
+                self._pull_base(release)
+            elif self._key_of(base_image(release)) != self.week:
+                self._make_base(release)
+            self._build_image(image(release), base_image(release), recipe, key)
+        if not preinstalled:
             return
-        _say(f"{image(release)}: building, base from a {self.base_from}")
-        if self.base_from == "registry":
-            self._pull_base(release)
-        elif self._key_of(base_image(release)) != self.week:
-            self._make_base(release)
+        more = {name: (HERE / "preinstalled" / name).read_bytes() for name in PREINSTALLED}
+        more |= {name: text.encode() for name, text in preinstalled_requirements().items()}
+        key = content_key([key.encode(), *more.values()])
+        if self._key_of(preinstalled_image(release)) == key:
+            _say(f"{preinstalled_image(release)} is current")
+        else:
+            _say(f"{preinstalled_image(release)}: building")
+            self._build_image(preinstalled_image(release), image(release), more, key)
+
+    def _build_image(self, name: str, base: str, files: Mapping[str, bytes], key: str) -> None:
+        """Build an image of a Containerfile and what that copies."""
+        began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="kechi-build-") as context:
-            for name in RECIPE:
-                shutil.copy(HERE / name, context)
-            Path(context, "host-ca.pem").write_bytes(self.authorities)
+            for file, content in files.items():
+                Path(context, file).write_bytes(content)
             command = [*self.plan.command, "build", *self.plan.build_flags]
-            command += [f"--build-arg=BASE={base_image(release)}", f"--label={KEY}={key}"]
-            _run([*command, f"--tag={image(release)}", context])
-        _say(f"{image(release)}: built in {time.monotonic() - began:.0f} s")
+            command += [f"--build-arg=BASE={base}", f"--label={KEY}={key}", f"--tag={name}"]
+            _run([*command, context])
+        _say(f"{name}: built in {time.monotonic() - began:.0f} s")
 
     def _pull_base(self, release: str) -> None:
         pulled = f"docker.io/library/debian:{release}"
@@ -162,8 +209,13 @@ def _run(command: list[str]) -> None:
         raise BuildError(f"{done.stdout}\n`{' '.join(command)}` failed")
 
 
-def build(releases: list[str]) -> None:
-    """Build the images of these releases, side by side. Raises BuildError, EngineError."""
+def build(releases: list[str], *, preinstalled: bool = False) -> None:
+    """Build the images of these releases, side by side. Raises BuildError, EngineError.
+
+    Args:
+        releases: of Debian.
+        preinstalled: the machines that have been set up before as well.
+    """
     unknown = [release for release in releases if release not in SUITES]
     if unknown:
         raise BuildError(f'Debian "{unknown[0]}" is not one of: {", ".join(SUITES)}')
@@ -172,7 +224,7 @@ def build(releases: list[str]) -> None:
     )
     builder = Builder(engine.plan(), base_from, time.strftime("%G-W%V"))
     with ThreadPoolExecutor(len(releases)) as pool:
-        list(pool.map(builder.build, releases))
+        list(pool.map(partial(builder.build, preinstalled=preinstalled), releases))
 
 
 def remove(plan: engine.Plan) -> list[str]:
@@ -196,7 +248,7 @@ def remove(plan: engine.Plan) -> list[str]:
 def main() -> int:
     """Run as a command: the arguments are Debian releases."""
     try:
-        build(sys.argv[1:] or wanted_releases(os.environ))
+        build(sys.argv[1:] or wanted_releases(os.environ), preinstalled=True)
     except (BuildError, engine.EngineError) as error:
         print(f"containers.build: {error}", file=sys.stderr)
         return 1

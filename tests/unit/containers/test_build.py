@@ -5,10 +5,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 import vms.build
 from containers import build
-from containers.build import BuildError, content_key, source, wanted_releases
+from containers.build import (
+    ROOT,
+    BuildError,
+    content_key,
+    image,
+    preinstalled_requirements,
+    source,
+    wanted_releases,
+)
 from containers.trust import extra_certificates
 
 
@@ -94,3 +103,23 @@ def test_what_goes_into_an_image_is_not_private_because_it_is_here(
     finally:
         os.umask(before)
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_preinstalled_machine_has_what_the_roles_and_the_examples_ask_for() -> None:
+    wanted = preinstalled_requirements()["requirements.txt"].splitlines()
+    pools = yaml.safe_load((ROOT / "roles/vhost_app/defaults/main.yml").read_text())
+    assert set(pools["vhost_app_server_requirements"]) <= set(wanted)
+    for example in ("blog", "notes"):
+        assert set((ROOT / "examples" / example / "requirements.txt").read_text().split()) <= set(
+            wanted
+        )
+    assert preinstalled_requirements()["uv.txt"].strip() == pools["vhost_app_uv_requirement"]
+
+
+@pytest.mark.parametrize("scenario", ["default", "host"])
+def test_a_scenario_that_shows_what_the_roles_install_begins_bare_on_each_release(
+    scenario: str,
+) -> None:
+    inventory = (ROOT / "molecule" / scenario / "inventory" / "hosts.yml").read_text()
+    machines = yaml.safe_load(inventory)["containers"]["hosts"].values()
+    assert {machine["container_image"] for machine in machines} == {image("12"), image("13")}
