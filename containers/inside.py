@@ -2,6 +2,7 @@
 
 ``podman exec`` costs 0.3 s of a processor. Root can enter the namespaces of the container's first
 process by nsenter(1) instead, in a hundredth of that; the engine is asked for that process once.
+The connection plugin does so, and what the tests ask a machine.
 """
 
 from __future__ import annotations
@@ -75,3 +76,19 @@ def enter(pid: int, argv: list[str], variables: Mapping[str, str]) -> list[str]:
     """Spell the command that runs another one there, as the engine's `exec` would."""
     pairs = [f"{name}={value}" for name, value in variables.items()]
     return ["nsenter", f"--target={pid}", "--all", "env", "--ignore-environment", *pairs, *argv]
+
+
+def command(engine: str, name: str, argv: list[str], cache: Path) -> list[str]:
+    """Spell the command that runs another one in a container; none where that takes the engine.
+
+    Args:
+        engine: the engine's program.
+        name: the container.
+        argv: what is to run there.
+        cache: a directory to note its first process in.
+    """
+    if not usable(engine):
+        return []
+    pid = first_process(engine, name, cache)
+    variables = environment(pid) if pid else {}
+    return enter(pid, argv, variables) if MARK in variables else []

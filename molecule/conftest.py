@@ -18,7 +18,7 @@ sys.path.insert(0, str(REPOSITORY))  # molecule starts pytest in the scenario's 
 
 from harness import results, store  # noqa: E402
 from harness.results import Suite  # noqa: E402
-from shared import reach  # noqa: E402
+from shared import backend, reach  # noqa: E402
 from shared.proof import Proof  # noqa: E402
 from shared.vps import Vps  # noqa: E402
 
@@ -39,6 +39,7 @@ STORY = (
 
 def pytest_configure(config: pytest.Config) -> None:
     """Point testinfra's `host` fixture at the machines of the scenario's inventory."""
+    backend.register()
     config.stash[MACHINES] = {
         name: reach.specification(name, group) for name, group in reach.listed().items()
     }

@@ -119,11 +119,7 @@ class Connection(ConnectionBase):
 
     def _entered(self, argv: list[str]) -> list[str]:
         """The command without the engine; none where it takes that."""
-        if not inside.usable(self._engine):
-            return []
-        pid = inside.first_process(self._engine, self._name, CACHE)
-        variables = inside.environment(pid) if pid else {}
-        return inside.enter(pid, argv, variables) if inside.MARK in variables else []
+        return inside.command(self._engine, self._name, argv, CACHE)
 
     def _check_container(self, stderr: str) -> None:
         """Tell a failed command from a container that is not there to run it."""

@@ -76,3 +76,19 @@ def test_only_root_enters_and_only_what_podman_has_made(monkeypatch):
     assert not inside.usable("docker")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert not inside.usable("podman")
+
+
+def test_a_container_is_entered_with_its_own_environment_or_left_to_its_engine(
+    asked, tmp_path, monkeypatch
+):
+    def spelled() -> list[str]:
+        return inside.command(str(asked), "web", ["/bin/true"], tmp_path / "cache")
+
+    monkeypatch.setattr(inside, "usable", lambda _: True)
+    monkeypatch.setattr(inside, "environment", lambda _: {"container": "podman"})
+    assert spelled() == inside.enter(os.getpid(), ["/bin/true"], {"container": "podman"})
+    monkeypatch.setattr(inside, "environment", lambda _: {"HOME": "/root"})
+    assert spelled() == [], "it is no container, or has ended"
+    monkeypatch.setattr(inside, "environment", lambda _: {"container": "podman"})
+    monkeypatch.setattr(inside, "usable", lambda _: False)
+    assert spelled() == [], "only its engine gets in"
