@@ -26,7 +26,8 @@ SAMPLER_SECONDS = 30.0  # for the last sample
 class Watch:
     """A load that goes on: notes what is done meanwhile, and has all reports when it is over."""
 
-    def __init__(self) -> None:
+    def __init__(self, targets: Sequence[Target]) -> None:
+        self.targets = targets
         self.began = time.time()
         self.events: list[Event] = []
         self.samples: list[Sample] = []
@@ -35,6 +36,30 @@ class Watch:
     def event(self, label: str) -> None:
         """Mark this moment."""
         self.events.append(Event(time.time(), label))
+
+    def wait_until_met(self, generations: Mapping[str, int]) -> None:
+        """Wait until all who ask a host through nginx all the time have met its generation.
+
+        Args:
+            generations: the number by host; of clients that rest, or wait for long, none is asked.
+        """
+        outcomes = self.reports[NGINX].outcomes
+        asking = {
+            (one.kind, one.host)
+            for one in self.targets
+            if one.kind in ("new", "keep-alive") and one.host in generations
+        }
+
+        def met() -> bool:
+            """Whether each has been answered by it, or by a later one."""
+            found = {
+                (one.target.kind, one.target.host)
+                for one in list(outcomes)
+                if not one.error and int(one.generation) >= generations.get(one.target.host, 0)
+            }
+            return asking <= found
+
+        Vps.wait_until(met, f"every client has been answered by {generations}")
 
     @contextmanager
     def kill(self, label: str, hosts: Iterable[str]) -> Iterator[None]:
@@ -71,7 +96,7 @@ class Proof:
         a client had none.
         """
         assert self._run is None, f"{self._name} loads twice, and has one report"
-        watch = Watch()
+        watch = Watch(targets)
         direct = sockets or {}
         clients = [Client(NGINX, one.kind, one.host, one.path) for one in targets]
         for path, asked in direct.items():

@@ -66,9 +66,13 @@ class Vps:
         pairs = (line.split(":") for line in lines)
         return [Generation(int(number), int(pid)) for number, pid in pairs]
 
+    def newest(self, pool: str) -> Generation:
+        """The newest generation; one that ends may still be there."""
+        return max(self.generations(pool), key=lambda one: one.number)
+
     def generation(self, pool: str) -> int:
         """The number of the newest generation."""
-        return max(generation.number for generation in self.generations(pool))
+        return self.newest(pool).number
 
     def state(self, pool: str) -> tuple[int, int]:
         """The super-daemon's pid and the generation's number: what a restart changes."""
@@ -87,6 +91,11 @@ class Vps:
     def tasks(self, pool: str) -> int:
         """How many processes and threads the pool has."""
         return int(self.host.check_output(f"cat {self._cgroup(pool, 'pids')}/pids.current"))
+
+    def tasks_refused(self, pool: str) -> int:
+        """How often the kernel has refused the pool another process or thread."""
+        text = str(self.host.check_output(f"cat {self._cgroup(pool, 'pids')}/pids.events"))
+        return int(dict(line.split() for line in text.splitlines())["max"])
 
     def wait_for_generation(self, pool: str, number: int) -> None:
         """Wait until this generation is the only one."""
@@ -112,8 +121,12 @@ class Vps:
         self.host.check_output(f"kill -HUP {self.main_pid(pool)}")
 
     def reload(self, pool: str) -> None:
-        """Restart gracefully, and wait for it; raises AssertionError where it fails."""
+        """Restart gracefully, and wait until the old generation has gone.
+
+        Raises AssertionError where it fails.
+        """
         self.host.check_output(f"systemctl reload kechi@{pool}.service")
+        self.wait_for_generation(pool, self.generation(pool))
 
     def main_pid(self, pool: str) -> int:
         """The super-daemon's pid, 0 while there is none."""
@@ -221,7 +234,7 @@ class Vps:
         assert done.rc == 0, f"not within {WAIT_SECONDS:g} s: {what}"
 
     @staticmethod
-    def wait_until(condition: Callable[[], bool], what: str) -> None:
+    def wait_until(condition: Callable[[], object], what: str) -> None:
         """Wait until something is so; raises AssertionError after WAIT_SECONDS."""
         deadline = time.monotonic() + WAIT_SECONDS
         while not condition():

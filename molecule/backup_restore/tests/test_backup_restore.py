@@ -14,7 +14,7 @@ import pytest
 
 from harness.load import Target, load
 from shared.inventory import REPOSITORY, Inventory
-from shared.vps import Vps
+from shared.vps import WAIT_SECONDS, Vps
 
 UNIT = "kechi-backup.service"
 LOCAL = "/var/backups/kechi"
@@ -50,7 +50,7 @@ def playbook(host):
 
 
 def post(vps: Vps, headline: str) -> None:
-    connection = http.client.HTTPConnection(vps.address, timeout=60)
+    connection = http.client.HTTPConnection(vps.address, timeout=WAIT_SECONDS)
     headers = {"Host": "blog.example", "Content-Type": "application/x-www-form-urlencoded"}
     connection.request("POST", "/posts", f"headline={headline}&text=words", headers)
     assert connection.getresponse().status == 303

@@ -8,7 +8,7 @@ import time
 from harness.load import Target
 
 REQUESTS = 4000
-DEADLINE_SECONDS = 120.0
+DEADLINE_SECONDS = 600.0  # an idle machine takes 35
 SHARED_FLOOR_PERCENT = 60.0
 BUDGET_MB = 140  # of the whole tree: 131 alone, 125 where another machine has the same libraries
 HOSTS = ("blog.example", "motd.example", "notes.example", "team.example")

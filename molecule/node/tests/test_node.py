@@ -30,6 +30,7 @@ def test_no_request_to_node_or_an_asgi_app_fails_in_restarts(vps, host, proof):
         for number in range(1, RESTARTS + 1):
             watch.event(f"reload {number}")
             host.check_output("systemctl reload kechi@clock.service kechi@asgi.service")
+            watch.wait_until_met({SITES[pool]: first[pool] + number for pool in POOLS})
         watch.event("systemctl restart")
         host.check_output("systemctl restart kechi@clock.service kechi@asgi.service")
         time.sleep(SETTLE_SECONDS)

@@ -32,6 +32,7 @@ def test_no_request_fails_in_restarts_by_hup(vps, proof):
                 vps.hup(pool)
             for pool in POOLS:
                 vps.wait_for_generation(pool, first[pool] + number)
+            watch.wait_until_met({one.host: first[pool_of(one)] + number for one in TARGETS})
         time.sleep(SETTLE_SECONDS)
     for path, pool in PATHS.items():
         outcomes = watch.reports[path].outcomes

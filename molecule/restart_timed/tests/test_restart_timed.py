@@ -9,8 +9,7 @@ from shared.targets import POOLS, SOCKETS, TARGETS
 RESTARTS = 6
 INTERVAL_SECONDS = 6  # both as in the inventory
 DELAY_SECONDS = 2
-JITTER = 0.1  # so much later at most, as drawn by lot
-LATE_SECONDS = 5.0  # of a busy machine
+MOST_SECONDS = 10 * INTERVAL_SECONDS  # a busy machine's delay; the clock's own is a unit test's
 UNSURE_SECONDS = 0.5  # how late the journal may take down a line
 TRIGGERED = f"autorestart triggered (interval={INTERVAL_SECONDS})"
 SERVES = "new worker is now running, sending TERM to old workers:"
@@ -33,14 +32,14 @@ def test_no_request_fails_in_timed_restarts_and_each_comes_in_its_time(vps, proo
         told = [line for line in vps.timed_journal(pool) if line[0] > began]
         served, ended = _times(told, SERVES), _times(told, ENDS)
         assert len(served) >= RESTARTS
-        # the old generation goes on beside the new one for this long, and no longer
+        # the old generation goes on beside the new one for this long, and has gone before the next
         overs = [min(end for end in ended if end > at) - at for at in served[:RESTARTS]]
         assert min(overs) > DELAY_SECONDS - UNSURE_SECONDS, (pool, overs)
-        assert max(overs) < DELAY_SECONDS + LATE_SECONDS, (pool, overs)
         triggered = _times(told, TRIGGERED)
         waits = [min(at for at in triggered if at > before) - before for before in served[:-1]]
+        assert all(over < wait for over, wait in zip(overs, waits, strict=False)), (overs, waits)
         assert min(waits) > INTERVAL_SECONDS - UNSURE_SECONDS, (pool, waits)
-        assert max(waits) < INTERVAL_SECONDS * (1 + JITTER) + LATE_SECONDS, (pool, waits)
+        assert max(waits) < MOST_SECONDS, (pool, waits)
         # by lot, so that many pools don't restart at once
         assert max(waits) - min(waits) > 0.01, (pool, waits)
 

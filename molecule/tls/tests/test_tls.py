@@ -19,7 +19,7 @@ from cryptography import x509
 
 from harness.load import Target, TlsConnection, load
 from shared.inventory import Inventory
-from shared.vps import Answer, Vps
+from shared.vps import WAIT_SECONDS, Answer, Vps
 
 NAMES = ("motd.example", "www.motd.example", "echo.example", "limited.example")
 LOAD = [
@@ -365,7 +365,7 @@ def test_a_line_of_the_log_is_json_whatever_a_visitor_sends(vps, host):
     for number, agent in enumerate(hostile):
         name, port = vps.tls.split(":")
         with (
-            socket.create_connection((name, int(port)), timeout=10) as plain,
+            socket.create_connection((name, int(port)), timeout=WAIT_SECONDS) as plain,
             unverified().wrap_socket(plain, server_hostname="echo.example") as connection,
         ):
             connection.sendall(
