@@ -28,6 +28,8 @@ TARGET = "KECHI_TARGET"  # the variable that says what all machines are, such as
 LABEL = "kechi.vps.machine"  # on every container and network made here
 HTTP = 80
 HTTPS = 443
+PORT_TAKEN = "address already in use"
+PORT_TRIES = 5
 
 
 class MachineError(Exception):
@@ -143,18 +145,29 @@ class Machines:
     def _start(self, machine: Machine) -> bool:
         state = self._state(machine.name)
         if state is None:
-            run = run_command(self.plan, machine)
-            done = subprocess.run(run, capture_output=True, text=True, check=False)
-            if done.returncode and self._ask("image", "inspect", machine.image).returncode:
-                raise MachineError(
-                    f"{machine.name}: there is no image {machine.image}: "
-                    "`.venv/bin/python -m containers.build` makes all of them"
-                )
-            _check(done)
+            self._run(machine)
         elif state != "running":
             self._do("start", machine.name)
         self._wait_for_systemd(machine.name)
         return state != "running"
+
+    def _run(self, machine: Machine) -> None:
+        """Start a new container.
+
+        The engine looks for free ports, and takes them later: in between another may have them.
+        """
+        command = run_command(self.plan, machine)
+        for left in reversed(range(PORT_TRIES)):
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if not (left and done.returncode and PORT_TAKEN in done.stderr):
+                break
+            self._ask("rm", *self.plan.remove_flags, machine.name)
+        if done.returncode and self._ask("image", "inspect", machine.image).returncode:
+            raise MachineError(
+                f"{machine.name}: there is no image {machine.image}: "
+                "`.venv/bin/python -m containers.build` makes all of them"
+            )
+        _check(done)
 
     def _wait_for_systemd(self, name: str) -> None:
         deadline = time.monotonic() + BOOT_SECONDS

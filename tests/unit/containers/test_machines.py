@@ -23,7 +23,8 @@ case "$*" in
     "network rm "*) [ ! -e in-use ] || { echo "network is being used" >&2; exit 2; }
         rm "network-$3" ;;
     "run "*) [ ! -e no-image ] || { echo "pinging localhost: refused" >&2; exit 125; }
-        echo running >container-vps ;;
+        echo running >container-vps
+        if [ -s taken ]; then sed -i 1d taken; cat why >&2; exit 126; fi ;;
     "image inspect "*) [ ! -e no-image ] ;;
     "start "*) echo running >"container-$2" ;;
     "rm "*) for last; do :; done; rm "container-$last" ;;
@@ -74,6 +75,32 @@ def test_a_stopped_machine_is_started_again_and_not_made_anew(
     (directory / "container-vps").write_text("exited\n")
     assert machines.up([VPS]) == ["vps"]
     assert "start vps" in calls(directory)
+
+
+@pytest.mark.parametrize(("times", "starts"), [(1, 2), (4, 5), (9, 5)])
+def test_a_port_that_another_has_taken_meanwhile_is_another_one_the_next_time(
+    machines: Machines, directory: Path, times: int, starts: int
+) -> None:
+    (directory / "taken").write_text("yes\n" * times)
+    (directory / "why").write_text("listen tcp4 127.0.0.1:37217: bind: address already in use\n")
+    if times < starts:
+        assert machines.up([VPS]) == ["vps"]
+    else:
+        with pytest.raises(MachineError, match="address already in use"):
+            machines.up([VPS])
+    asked = calls(directory)
+    assert sum(call.startswith("run ") for call in asked) == starts
+    assert sum(call.startswith("rm --force ") for call in asked) == starts - 1
+
+
+def test_what_else_keeps_a_machine_from_starting_is_told_at_once(
+    machines: Machines, directory: Path
+) -> None:
+    (directory / "taken").write_text("yes\n")
+    (directory / "why").write_text("no such image\n")
+    with pytest.raises(MachineError, match="no such image"):
+        machines.up([VPS])
+    assert sum(call.startswith("run ") for call in calls(directory)) == 1
 
 
 def test_a_machine_that_boots_with_a_failed_unit_is_refused_by_its_name(
