@@ -14,6 +14,7 @@ UID = 64_713  # nobody's
 OTHER = 64_714  # a neighbour's
 _EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
 _HERE = -100  # AT_FDCWD
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 def exchange(one: str, other: str) -> None:
@@ -24,14 +25,29 @@ def exchange(one: str, other: str) -> None:
         raise OSError(number, os.strerror(number), one)
 
 
+def _end_with(parent: int) -> None:
+    """Have the kernel kill us when our parent ends, however that does.
+
+    To be called after the change of user, which forgets it.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    if os.getppid() != parent:  # it has ended already
+        os._exit(1)
+
+
 @contextmanager
 def _process(does: Callable[[], None]) -> Iterator[int]:
+    parent = os.getpid()
     pid = os.fork()
     if pid == 0:
         try:
             os.setgroups([])
             os.setresgid(UID, UID, UID)
             os.setresuid(UID, UID, UID)
+            _end_with(parent)
             does()
         except BaseException as error:  # noqa: BLE001 - it must not get out of the child
             sys.stderr.write(f"{error!r}\n")
