@@ -60,9 +60,9 @@ def relevant(lines: Iterable[str], apps: Collection[str], failed: Collection[str
     return kept[::-1]
 
 
-def printable(line: str) -> str:
+def printable(line: str, most: int = LINE_CHARACTERS) -> str:
     """A line for a terminal: escaped where it would do more than be read, and not too long."""
     text = "".join(
         char if char.isprintable() or char == "\t" else repr(char)[1:-1] for char in line
     )
-    return text if len(text) <= LINE_CHARACTERS else f"{text[:LINE_CHARACTERS]}…"
+    return text if len(text) <= most else f"{text[:most]}…"

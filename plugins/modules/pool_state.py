@@ -151,7 +151,7 @@ import os
 import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -177,6 +177,7 @@ NOTES = Path("/etc/kechi/pools")
 # of what runs. Root's alone to write, as /run/kechi-POOL is its app's to fill with links and pipes;
 # a pool may be called "notes", and have the sockets of its apps here, too
 RUNNING = Path("/run/kechi/notes")
+MESSAGE_CHARACTERS = 2000  # of one line of a failure
 BEFORE = ("check", "hooks", "rehearse")  # the steps that change nothing of what serves
 UNITS = Path("/etc/systemd/system")
 CONTROL = "/run/kechi-%s/control"
@@ -279,6 +280,13 @@ def around(steps: list[str], *, active: str, good: str, target: str, hooked: boo
 def unhealthy(check: Mapping[str, Any], error: health.Unhealthy) -> str:
     """What the gate says of an app."""
     return f"the app {check['app']} does not answer as it should: {error}"
+
+
+def readable(told: str) -> str:
+    """A failure for a terminal: a hook, a check or an answer of an app may be quoted in it."""
+    return "\n".join(
+        journal.printable(line, MESSAGE_CHARACTERS) for line in told.strip().split("\n")
+    )
 
 
 class Pools:
@@ -630,8 +638,13 @@ class Pools:
         out = self._run(
             name, START_SERVER, "--status", "--json", f"--control-socket={CONTROL % name}"
         )
-        for generation in json.loads(out)["generations"]:
-            _, found, missing = (generation["status"] or "").partition(MISSING)
+        try:
+            said = [str(one["status"] or "") for one in json.loads(out)["generations"]]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            # whoever has the control socket answers: that is the app's directory
+            self._fail(name, f"start_server --status gives no status ({type(error).__name__})")
+        for status in said:
+            _, found, missing = status.partition(MISSING)
             if found:
                 names = missing.partition(";")[0]
                 apps = [app for app in release_sets.Sets(name).served if app in names.split(", ")]
@@ -649,10 +662,11 @@ class Pools:
     def _run(self, name: str, *command: str) -> str:
         rc, out, err = self.module.run_command([*command])
         if rc:
-            self._fail(name, f"{' '.join(command)}: {(err or out).strip()}")
+            told = "\n".join((err or out).strip().splitlines()[-journal.SHOWN_LINES :])
+            self._fail(name, f"{' '.join(command)}: {told}")
         return str(out)
 
-    def _fail(self, name: str, why: str, failed: Collection[str] = ()) -> None:
+    def _fail(self, name: str, why: str, failed: Collection[str] = ()) -> NoReturn:
         """End with the journal of the pool: what its apps said is the reason."""
         known = release_sets.Sets(name).served
         raise PoolError(f"{why}{self._journal(f'kechi@{name}.service', known, failed)}", failed)
@@ -749,7 +763,7 @@ def main() -> None:
             if not absent:
                 effects.note_failure(pool, target, error)
             told = f"pool {name}: {error}\n{'' if absent else effects.go_back(pool, steps)}"
-            module.fail_json(msg=told.strip(), actions=actions)
+            module.fail_json(msg=readable(told), actions=actions)
     module.exit_json(changed=bool(actions), actions=actions)
 
 

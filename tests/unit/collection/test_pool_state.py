@@ -49,6 +49,7 @@ class Machine:
         self.faults = {}  # by a word of a command: what it says as it fails
         self.starts = []  # what `systemctl show` tells of a service, one look after the other
         self.generations = [{"status": "serves 1 app"}]
+        self.answer = ""  # to --status, instead of that
         self.sick = set()  # the sockets that answer wrongly
         self.asked = []  # the sockets, and by which way
         self.front = None
@@ -157,7 +158,7 @@ class Machine:
                 elif word.startswith("--property=EnvironmentFile="):
                     self.environment_file = Path(word.rpartition("=")[2]).read_text()
         elif "--status" in words:
-            return 0, json.dumps({"generations": self.generations}), ""
+            return 0, self.answer or json.dumps({"generations": self.generations}), ""
         return 0, "", ""
 
     def _show(self, unit):
@@ -496,6 +497,60 @@ def test_a_first_generation_that_serves_without_an_app_is_a_failure(machine):
     machine.generations = [{"status": None}, {"status": "1 app; can't load blog: SyntaxError; x"}]
     assert failure(machine, ONE).startswith("its first generation can't load blog: SyntaxError\n")
     assert machine.sets.good == ""
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({}, "KeyError"),
+        ([], "TypeError"),
+        ({"generations": None}, "TypeError"),
+        ({"generations": [5]}, "TypeError"),
+        ({"generations": [{"status": {"a": 1}}]}, ""),  # text like any other
+        ("\x1b[2J no JSON", "JSONDecodeError"),
+        ("[" * 200_000, "RecursionError"),
+    ],
+)
+def test_a_status_that_is_none_is_a_failure_with_a_reason(machine, answer, words):
+    """The control socket is in the app's own directory: anything may answer there."""
+    machine.write(ONE)
+    machine.answer = answer if isinstance(answer, str) else json.dumps(answer)
+    if not words:
+        machine.deploy(ONE)
+        return
+    with pytest.raises(pool_state.PoolError, match=f"--status gives no status .{words}"):
+        machine.deploy(ONE)
+
+
+def test_nothing_that_a_failure_quotes_acts_on_a_terminal_or_is_endless(machine, monkeypatch):
+    machine.serve()
+    machine.write(TWO)
+    lines = ["\x1b]0;x\x07\x1b[2J\u202edone", "x" * 10**6, *map(str, range(1000)), "the last"]
+    machine.faults["reload"] = "\n".join(lines)
+    said = {}
+
+    def fail_json(**told):
+        said.update(told)
+        raise SystemExit
+
+    pools = [POOL | {"checks": []}]
+    params = machine.pools.module.params | {
+        "pools": pools, "known": [], "release_sets": {"main": TWO}
+    }  # fmt: skip
+    module = SimpleNamespace(
+        **vars(machine.pools.module) | {"params": params}, check_mode=False, fail_json=fail_json
+    )
+    monkeypatch.setattr(pool_state, "AnsibleModule", lambda **_options: module)
+    with pytest.raises(SystemExit):
+        pool_state.main()
+    assert not [one for one in said["msg"] if not one.isprintable() and one != "\n"]
+    assert "the last\n" in said["msg"]
+    assert len(said["msg"]) < 100_000
+    machine.faults["reload"] = "\n".join(lines[:2])
+    with pytest.raises(SystemExit):
+        pool_state.main()
+    assert "\\x1b]0;x\\x07\\x1b[2J\\u202edone\nxxx" in said["msg"]
+    assert len(said["msg"]) < 100_000
 
 
 def test_an_app_that_answers_wrongly_is_told_and_its_set_is_not_good(machine):
