@@ -180,6 +180,88 @@ SCENARIOS = (
         tests=("test_a_map_that_nginx_refuses_is_put_back",),
         words=(r"file\(MAP\)\.content_string == empty",),
     ),
+    Build(
+        "notes-in-the-apps-hands",
+        "no run goes by what an app could have written, or writes where that could have put a link",
+        (
+            Patch(
+                "plugins/modules/pool_state.py",
+                """\
+            path = RUNNING / f"{name}.{kind}"
+            found[kind]""",
+                """\
+            path = Path(f"/run/kechi-{name}/{name}.{kind}")
+            found[kind]""",
+            ),
+            Patch(
+                "plugins/modules/pool_state.py",
+                """\
+        releases.write_atomically(RUNNING / f"{name}.{kind}", note, mode=0o600)
+""",
+                """\
+        Path(f"/run/kechi-{name}/{name}.{kind}").write_text(note)
+""",
+            ),
+            Patch(
+                "roles/supervisor/templates/kechi@.service.j2",
+                "ExecStartPost=+/usr/bin/install -D -m 0600 --target-directory=/run/kechi/notes ",
+                "ExecStartPost=/bin/cp --target-directory=/run/kechi-%i ",
+            ),
+            Patch(
+                "roles/supervisor/templates/restart.conf.j2",
+                "ExecReload=+/usr/bin/install -D -m 0600 --target-directory=/run/kechi/notes ",
+                "ExecReload=/bin/cp --target-directory=/run/kechi-%i ",
+            ),
+        ),
+        scenario="hostile",
+        tests=("test_what_runs_is_not_noted_where_an_app_can_put_links",),
+        words=("changed=2 ", "what is not the app's was touched"),
+    ),
+    Build(
+        "static-files-by-a-link",
+        "nginx serves no file of others through a link of an app's",
+        (
+            Patch(
+                "roles/frontend/templates/kechi.conf.j2",
+                "from={{ static.untrusted_below }};",
+                "from={{ static.directory }};",
+            ),
+        ),
+        scenario="hostile",
+        tests=("test_the_root_of_static_files_is_no_way_out",),
+        words=(r"assert 200 in \(403, 404\)",),
+    ),
+    Build(
+        "directories-by-name",
+        "root gives no directory away that an app's link leads to",
+        (
+            Patch(
+                "plugins/modules/files.py",
+                "fd, made = safe_paths.open_directory(str(path)), False",
+                "fd, made = os.open(path, os.O_RDONLY), False",
+            ),
+        ),
+        scenario="hostile",
+        tests=(
+            "test_the_root_of_static_files_is_no_way_out",
+            "test_a_directory_swapped_for_a_link_while_site_yml_runs_leads_nowhere",
+        ),
+        words=("was not refused", "what is not the app's was touched"),
+    ),
+    Build(
+        "any-control-socket",
+        "root's commands ask no super-daemon that a link of an app's leads to",
+        (
+            Patch(
+                "supervisor_py/clients.py",
+                "    if os.geteuid() != _ROOT:  # who may connect",
+                "    if True:  # who may connect",
+            ),
+        ),
+        scenario="hostile",
+        tests=("test_what_an_app_puts_into_its_runtime_directory_misleads_no_command",),
+        words=(r"assert 0 != 0",),
+    ),
 )
 
 SUPERVISOR, VHOST, COLLECTION = (
@@ -847,6 +929,12 @@ README: Mapping[str, tuple[str, ...]] = {
     "request's time, each generation's memory and what failed": (
         "failures-unseen",
         "letter-by-letter",
+    ),
+    "an app is taken for hostile": (
+        "notes-in-the-apps-hands",
+        "static-files-by-a-link",
+        "directories-by-name",
+        "any-control-socket",
     ),
     "a host that nobody has gets 421": ("host-of-nobody",),
     "a weekly report of who visits, limits for impostors": (
