@@ -26,6 +26,32 @@ def inventory(host):
     inventory.restore()
 
 
+def test_a_bigger_limit_holds_at_once_and_restarts_nothing_nor_does_a_pool_that_is_gone(
+    vps, inventory
+):
+    main, _clock = inventory.variables["vhost_app_pools"]
+    main["memory_max_mb"] += 16
+    main["tasks_max"] = 200
+    before = vps.state("main"), vps.state("clock")
+    output = inventory.apply(vhost_app_pools=[main])
+    assert "the pool clock goes on, and is not in the inventory" in " ".join(output.split())
+    assert (vps.state("main"), vps.state("clock")) == before
+    assert vps.memory_limit("main") == main["memory_max_mb"] * 1024 * 1024
+    assert vps.tasks_limit("main") == 200
+
+
+def test_another_delay_reaches_both_pools_by_graceful_restart(vps, inventory):
+    before = {pool: vps.state(pool) for pool in ("main", "clock")}
+    delay = inventory.variables["supervisor_kill_old_delay_seconds"] + 1
+    with load(vps.address, SITES) as report:
+        inventory.apply(supervisor_kill_old_delay_seconds=delay)
+    assert report.failures == [], str(report)
+    for pool, (super_daemon, generation) in before.items():
+        assert vps.state(pool) == (super_daemon, generation + 1)
+        environment = vps.environment(vps.generations(pool)[0].pid)
+        assert environment["KILL_OLD_DELAY"] == str(delay)
+
+
 def test_a_new_app_joins_its_pool_by_graceful_restart_and_goes_only_when_that_is_said(
     vps, host, inventory
 ):
@@ -152,35 +178,3 @@ def test_a_new_pool_that_does_not_start_whole_is_told_at_once_with_the_reason(
     assert f"pool broken: {sentence}" in output
     assert "nothing is not there" in output or "/nothing: No such file" in output
     assert (vps.state("main"), vps.state("clock")) == before
-
-
-def test_a_bigger_limit_holds_at_once_and_restarts_nothing_nor_does_a_pool_that_is_gone(
-    vps, inventory
-):
-    main, _clock = inventory.variables["vhost_app_pools"]
-    main["memory_max_mb"] += 16
-    main["tasks_max"] = 200
-    before = vps.state("main"), vps.state("clock")
-    output = inventory.apply(vhost_app_pools=[main])
-    assert "the pool clock goes on, and is not in the inventory" in " ".join(output.split())
-    assert (vps.state("main"), vps.state("clock")) == before
-    assert vps.memory_limit("main") == main["memory_max_mb"] * 1024 * 1024
-    assert vps.tasks_limit("main") == 200
-    inventory.is_restored()  # by the run of the next one, which is the last
-
-
-def test_another_delay_reaches_both_pools_by_graceful_restart(vps, inventory):
-    before = {pool: vps.state(pool) for pool in ("main", "clock")}
-    delay = inventory.variables["supervisor_kill_old_delay_seconds"] + 1
-    with load(vps.address, SITES) as report:
-        inventory.apply(supervisor_kill_old_delay_seconds=delay)
-    assert report.failures == [], str(report)
-    for pool, (super_daemon, generation) in before.items():
-        assert vps.state(pool) == (super_daemon, generation + 1)
-        environment = vps.environment(vps.newest(pool).pid)
-        assert environment["KILL_OLD_DELAY"] == str(delay)
-    assert (
-        vps.memory_limit("main")
-        == inventory.variables["vhost_app_pools"][0]["memory_max_mb"] * 1024 * 1024
-    ), "a smaller limit holds at once, too"
-    inventory.is_restored()  # nothing comes after this one
