@@ -106,11 +106,10 @@ def test_answers_to_what_the_machine_asks_come_in(host, peer):
 
 def test_the_distributions_unit_takes_no_rules_of_ours_along(host):
     before = table(host)
-    host.check_output("systemctl restart nftables.service")  # begins with `flush ruleset`
-    assert table(host) == before
-    host.check_output("systemctl reload nftables.service")
-    host.check_output("timeout 60 sh -c 'until nft list table inet kechi; do sleep 0.1; done'")
-    assert table(host) == before
+    for step in ("restart", "reload"):  # each begins with `flush ruleset`
+        host.check_output(f"systemctl {step} nftables.service")
+        host.check_output("timeout 60 sh -c 'until nft list table inet kechi; do sleep 0.1; done'")
+        assert table(host) == before, step
     host.check_output("systemctl stop nftables.service")
     host.check_output("systemctl start kechi-firewall.service")
 
