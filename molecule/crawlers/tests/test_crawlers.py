@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from shared.inventory import REPOSITORY, Inventory
+from shared.vps import Vps
 
 DEFAULTS = yaml.safe_load((REPOSITORY / "roles/crawlers/defaults/main.yml").read_text())
 MACHINE = "kechi-crawlers-debian13"
@@ -118,6 +119,11 @@ def limited(host, **words):
     return {client for client, said in found.items() if 429 in said}
 
 
+def wait_until_limited(host, clients):
+    """Until the workers that nginx has started last are the ones that answer."""
+    Vps.wait_until(lambda: limited(host) == clients, f"limited are {clients}")
+
+
 def group_of_applebot(host):
     file = "--file=/var/lib/kechi/robots/motd.example.txt"
     said = host.check_output(f"robots explain {file} --agent=Applebot /google --json")
@@ -162,7 +168,7 @@ def test_an_impostor_and_an_undeclared_bot_are_limited_and_nobody_else(host):
     host.check_output("kechi-crawler-limits clear")  # of a run before on the same machine
     assert limited(host) == set(), "before the report nobody is"
     apply(host)
-    assert limited(host) == LIMITED
+    wait_until_limited(host, LIMITED)
     assert limited(host, path="/robots.txt") == set(), "nginx alone answers that"
 
 
@@ -196,7 +202,7 @@ def test_a_map_that_nginx_refuses_is_put_back(host):
 
 def test_nobody_is_limited_once_it_is_cleared(host):
     host.check_output("kechi-crawler-limits clear")
-    assert limited(host) == set()
+    wait_until_limited(host, set())
 
 
 def test_a_report_is_written_with_everybody_in_his_group(host):
@@ -252,9 +258,9 @@ def test_other_requirements_come_from_a_wheel_house_alone_and_old_virtualenvs_go
 
 def test_switched_off_all_of_it_goes_and_comes_back(host, inventory, vps):
     apply(host)
-    assert limited(host) == LIMITED
+    wait_until_limited(host, LIMITED)
     inventory.apply(crawlers_limit_groups=[], crawlers_report_enabled=False, crawlers_robots=[])
-    assert limited(host) == set()
+    wait_until_limited(host, set())
     assert "kechi.vps.crawlers" not in vps.get("sleeper.example", "/robots.txt").text
     left = "ls /etc/systemd/system /etc/nginx/conf.d /etc/nginx/kechi.d/* /var/lib/kechi/robots"
     assert "crawler" not in host.check_output(left)

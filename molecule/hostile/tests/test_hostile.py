@@ -127,6 +127,8 @@ def test_one_apps_files_do_not_end_the_others_backup(machine):
     assert done.rc == 1
     assert f"evil: not backed up: {shared}/app.db" in done.stderr
     assert "failed: evil" in done.stderr
+    # backups are named by the second
+    machine.host.check_output("n=$(date +%s); until [ $(date +%s) -gt $n ]; do sleep 0.1; done")
     machine.as_evil(
         f"rm {shared}/app.db; python3 -c \"import os; os.chdir('{shared}')\n"
         "for _ in range(1100): os.mkdir('d'); os.chdir('d')\""
