@@ -164,7 +164,8 @@ class Vps:
         They have closed their sockets then: on a busy machine it takes its time to die.
         """
         listed = f"{self._cgroup(pool, 'name=systemd')}/cgroup.procs"
-        gone = "while grep -qs '^State:.[^ZX]' /proc/$pid/status; do sleep 0.01; done"
+        # by all its threads: the last one closes the sockets
+        gone = "while grep -qs '^State:.[^ZX]' /proc/$pid/task/*/status; do sleep 0.01; done"
         kill = f'test "$(cat /proc/$pid/comm)" = {name} && kill -9 $pid && echo $pid && {gone}'
         done = self.host.run(f"for pid in $(cat {listed}); do {kill}; done 2> /dev/null")
         return {int(pid) for pid in done.stdout.split()}
