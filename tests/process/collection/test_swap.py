@@ -1,10 +1,12 @@
 """The module `swap` with a real kernel: small swapfiles that are on for a moment."""
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -25,9 +27,18 @@ def switched_on(folder):
 
 
 @pytest.fixture
-def folder(tmp_path):
+def alone():
+    """Swap is the machine's: the module sees the files of a test beside this one, too."""
+    with Path(tempfile.gettempdir(), "kechi-tests-of-swap.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture
+def folder(tmp_path, request):
     if os.geteuid() != 0 or not shutil.which("mkswap"):
         pytest.skip("swap is switched on by root, with mkswap and swapon")
+    request.getfixturevalue("alone")
     probe = tmp_path / "probe"
     probe.write_bytes(bytes(MB))
     probe.chmod(0o600)
