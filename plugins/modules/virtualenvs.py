@@ -143,20 +143,23 @@ FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC  # flags of
 INCLUDED = re.compile(r"^\s*(?:-r|--requirement|-c|--constraint)[ =]?\s*(\S+)", re.MULTILINE)
 
 
-def requirement_files(file: Path, seen: frozenset[Path] = frozenset()) -> Iterator[Path]:
-    """A requirement file and those that it includes."""
-    if not file.is_file() or file in seen:
+def requirement_files(file: Path, top: Path, seen: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """A requirement file and those that it includes, of one release.
+
+    What lies elsewhere root does not open for an app: the installer does, as `kechi-build`.
+    """
+    if not file.is_file() or file in seen or not file.resolve().is_relative_to(top.resolve()):
         return
     yield file
     for name in INCLUDED.findall(file.read_text(encoding="utf-8", errors="replace")):
-        yield from requirement_files(file.parent / name, seen | {file})
+        yield from requirement_files(file.parent / name, top, seen | {file})
 
 
 def ingredients(releases: list[str]) -> list[Path]:
     """The files of releases that decide what is in their virtualenv."""
     found: list[Path] = []
     for release in map(Path, releases):
-        found += requirement_files(release / REQUIREMENTS)
+        found += requirement_files(release / REQUIREMENTS, release)
         found += sorted(release.glob(WHEELS))
     return found
 

@@ -49,6 +49,14 @@ def test_files_that_include_each_other_come_to_an_end(tmp_path):
     assert len(virtualenvs.ingredients([release])) == 2
 
 
+@pytest.mark.parametrize("name", ["/proc/kmsg", "../outside.txt", "pkg/../../outside.txt", "link"])
+def test_root_reads_no_file_outside_of_a_release_that_its_requirements_name(tmp_path, name):
+    (tmp_path / "outside.txt").write_text("x")
+    release = make(tmp_path / "1", {"requirements.txt": f"-r {name}\n", "pkg/app.py": ""})
+    (tmp_path / "1" / "link").symlink_to(tmp_path / "outside.txt")
+    assert virtualenvs.ingredients([release]) == [tmp_path / "1" / "requirements.txt"]
+
+
 def test_what_is_installed_is_each_releases_requirements_and_wheel(tmp_path):
     one = make(tmp_path / "1", {"requirements.txt": "flask"})
     two = make(tmp_path / "2", {".wheel/app-1.whl": "x"})
