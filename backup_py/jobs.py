@@ -43,7 +43,7 @@ def repository(found: Settings) -> Repository:
 
 def back_up(found: Settings, apps: Sequence[App]) -> list[str]:
     """Back up each app, here and then elsewhere, and name those that failed."""
-    name = identifier(time.time())
+    name = _unused_name([Store(found.directory, app.name) for app in apps])
     failed = _each(apps, "not backed up", lambda app: apart(lambda: _keep_here(found, app, name)))
     if found.remote:
         failed += _send_all(found, [app for app in apps if app.name not in failed])
@@ -105,6 +105,15 @@ def _each(apps: Sequence[App], fault: str, act: Callable[[App], str]) -> list[st
             failed.append(app.name)
             complain(f"{app.name}: {fault}: {type(error).__name__}: {error}")
     return failed
+
+
+def _unused_name(stores: Sequence[Store]) -> str:
+    """The name of a backup made now: that of the next second, where this one's is taken."""
+    while True:
+        name = identifier(time.time())
+        if not any(name in store.names() for store in stores):
+            return name
+        time.sleep(0.05)
 
 
 def _keep_here(found: Settings, app: App, name: str) -> str:

@@ -116,7 +116,9 @@ def test_a_directory_swapped_for_a_link_while_site_yml_runs_leads_nowhere(machin
             break
     machine.host.check_output("systemctl stop swapper.service")
     assert not succeeded, "no run has met the link, so nothing has been shown"
-    assert "deep is a link that somebody else may have made" in said
+    # by the second one where it became a link after it had been looked at
+    refusals = ("deep is a link that somebody else may have made", "deep is not a directory")
+    assert any(refusal in said for refusal in refusals), said
 
 
 def test_one_apps_files_do_not_end_the_others_backup(machine):
@@ -127,8 +129,6 @@ def test_one_apps_files_do_not_end_the_others_backup(machine):
     assert done.rc == 1
     assert f"evil: not backed up: {shared}/app.db" in done.stderr
     assert "failed: evil" in done.stderr
-    # backups are named by the second
-    machine.host.check_output("n=$(date +%s); until [ $(date +%s) -gt $n ]; do sleep 0.1; done")
     machine.as_evil(
         f"rm {shared}/app.db; python3 -c \"import os; os.chdir('{shared}')\n"
         "for _ in range(1100): os.mkdir('d'); os.chdir('d')\""

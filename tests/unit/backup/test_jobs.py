@@ -299,3 +299,11 @@ def test_the_command_ends_with_1_and_the_journals_priority_where_an_app_fails(
         cli.main()
     assert end.value.code == 1
     assert capsys.readouterr().err.startswith("<3>blog: not backed up: ")
+
+
+def test_a_second_backup_within_a_second_has_a_name_of_its_own(machine, monkeypatch):
+    names = iter(["20260101T000000Z", "20260101T000000Z", "20260101T000000Z", "20260101T000001Z"])
+    monkeypatch.setattr(jobs, "identifier", lambda _now: next(names))
+    assert jobs.back_up(machine, machine.apps) == []
+    assert jobs.back_up(machine, machine.apps) == []
+    assert Store(machine.directory, "blog").names() == ["20260101T000001Z", "20260101T000000Z"]
