@@ -155,8 +155,8 @@ SCENARIOS = (
         (
             Patch(
                 "plugins/modules/pool_state.py",
-                "{'' if absent else effects.go_back(pool, steps)}",
-                "",
+                '"" if absent else effects.go_back(pool, steps, was_off=was_off)',
+                '""',
             ),
         ),
         scenario="deploy_bad_release",

@@ -23,6 +23,13 @@ def _read(role: str, *parts: str) -> Any:
     return yaml.safe_load(ROLES.joinpath(role, *parts).read_text(encoding="utf-8"))
 
 
+def _is_left_out(role: str, task_vars: Mapping[str, Any]) -> bool:
+    """Whether this run leaves a role out, by tags that are roles' names, as in `site.yml`."""
+    wanted, skipped = (task_vars.get(f"ansible_{kind}_tags", ()) for kind in ("run", "skip"))
+    others = not BY_ROLE.keys().isdisjoint(wanted)
+    return role in skipped or (others and not {role, "all"}.intersection(wanted))
+
+
 class ActionModule(ActionBase):
     """``kechi.vps.check_settings``: every problem of the named roles' variables, in one failure."""
 
@@ -71,7 +78,8 @@ class ActionModule(ActionBase):
             str(name).rpartition(".")[2] for name in task_vars.get("ansible_play_role_names", [])
         ]
         is_container = "container" in facts.get("virtualization_tech_guest", [])
-        if memory_mb is not None and SWAP in (*checked, *played) and not is_container:
+        is_made = SWAP in (*checked, *played) and not _is_left_out(SWAP, task_vars)
+        if memory_mb is not None and is_made and not is_container:
             spec = _read(SWAP, "meta", "argument_specs.yml")["argument_specs"]["main"]["options"]
             values = self._values(SWAP, spec, task_vars)
             machine = Machine(memory_mb=memory_mb, inventory=Path.cwd())

@@ -15,6 +15,11 @@ from ..plugin_utils import robots_policy as robots
 from ..plugin_utils import server_blocks as blocks
 from ..plugin_utils import status_tables as tables
 
+SHARED = {
+    "apps": "other apps",
+    "routes": "other hosts or sockets",
+    "static": "other directories of static files",
+}
 SPECS = Path(__file__).resolve().parents[2] / "roles" / "vhost_app" / "meta" / "argument_specs.yml"
 
 
@@ -51,20 +56,33 @@ def pool_apps(value: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def pools_behind(
     value: Sequence[Mapping[str, Any]],
-    deployed: Mapping[str, Mapping[str, str]],
+    deployed: Mapping[str, Mapping[str, Any]],
     app: str = "",
 ) -> list[str]:
-    """``vhost_app_pools | kechi.vps.pools_behind(kechi_machine.routes)``.
+    """``vhost_app_pools | kechi.vps.pools_behind(kechi_machine.pools)``.
 
-    The pools, or that of one app, whose hosts or sockets on the machine are not the inventory's.
+    The pools, or that of one app, of which the inventory tells other roles something else than the
+    machine has deployed; each with what differs.
     """
-    wanted = {pool["name"]: pools.routes(pool) for pool in pools.present(value)}
+    wanted = {pool["name"]: pools.of_other_roles(pool) for pool in pools.present(value)}
     known = [
         pool["name"]
         for pool in value
         if not app or app in [one["name"] for one in pool.get("apps") or []]
     ]
-    return [name for name in known if wanted.get(name) != deployed.get(name)]
+    found = {name: _differing(wanted.get(name), deployed.get(name)) for name in known}
+    return [f"{name} ({', '.join(words)})" for name, words in found.items() if words]
+
+
+def _differing(wanted: Mapping[str, Any] | None, deployed: Mapping[str, Any] | None) -> list[str]:
+    """What of a pool is not the same on both sides, in an administrator's words."""
+    if wanted is None and deployed is None:
+        return []
+    if deployed is None:
+        return ["not on the machine"]
+    if wanted is None:
+        return ["still on the machine"]
+    return [words for part, words in SHARED.items() if wanted[part] != deployed.get(part)]
 
 
 def path_from(value: str, inventory_dir: str) -> str:

@@ -60,8 +60,10 @@ front_end:
   description: What C(/etc/kechi/frontend.json) holds.
   returned: always
   type: dict
-routes:
-  description: The hosts of each pool that is enabled, with their sockets, as they were deployed.
+pools:
+  description: >-
+    Of each pool that is enabled, what other roles take from it, as it was deployed: C(apps),
+    C(routes) (each host's socket) and C(static) (each app's directories of static files).
   returned: always
   type: dict
 nginx_connections:
@@ -164,13 +166,18 @@ def front_end(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def routes(units: Path, root: Path) -> dict[str, dict[str, str]]:
-    """What the sets in use of the enabled pools say that their hosts are."""
+def pools(units: Path, root: Path) -> dict[str, dict[str, Any]]:
+    """What the sets in use of the enabled pools say of their apps, hosts and static files."""
     found = {}
     for unit in sorted(units.glob("multi-user.target.wants/kechi@*.service")):
         name = unit.name.removeprefix("kechi@").removesuffix(".service")
         sets = release_sets.Sets(name, root=root)
-        found[name] = dict(sets.about(sets.active).get("routes", {}))
+        about = sets.about(sets.active)
+        found[name] = {
+            "apps": sets.served,
+            "routes": about.get("routes", {}),
+            "static": about.get("static", {}),
+        }
     return found
 
 
@@ -212,7 +219,7 @@ def main() -> None:
         unit_files=sorted(path.name for path in UNITS.glob("kechi*") if path.is_file()),
         ipv6=IPV6.exists(),
         front_end=front_end(FRONT_END),
-        routes=routes(UNITS, release_sets.ROOT),
+        pools=pools(UNITS, release_sets.ROOT),
         nginx_connections=nginx_connections(NGINX),
         firewall=any(path.exists() for path in FIREWALL),
         crawlers=[str(path) for place in CRAWLERS for path in sorted(Path("/").glob(place))],

@@ -355,15 +355,20 @@ class Pools:
         if not noted:
             self._note(pool, target)
 
-    def go_back(self, pool: dict[str, Any], failed: list[str]) -> str:
+    def go_back(self, pool: dict[str, Any], failed: list[str], *, was_off: bool) -> str:
         """Use the last set that was good, if it is not the one in use; returns what to tell.
 
-        `failed` are the steps of which one has failed.
+        A pool that was off is off again instead: nobody has asked for what it served once.
+
+        Args:
+            pool: the pool.
+            failed: the steps of which one has failed.
+            was_off: whether it was stopped and disabled before them, or not there at all.
         """
         sets = release_sets.Sets(pool["name"])
         good = sets.good
-        if not good or sets.active == good:
-            return self._withdraw(pool["name"], failed)
+        if was_off or not good or sets.active == good:
+            return self._withdraw(pool["name"], failed, was_off=was_off)
         steps = [step for step in self.plan(pool, good) if step not in (*BEFORE, "gate")]
         if {"start", "restart", "reload"}.isdisjoint(steps):
             # what has failed may be under way still, or be tried again
@@ -373,22 +378,25 @@ class Pools:
             self.bring(pool, good, steps)
         except PoolError as error:
             told = f"Going back to the releases before ({names}) failed, too: {error}"
-            return f"{told}\n{self._withdraw(pool['name'], failed)}".strip()
+            withdrawn = self._withdraw(pool["name"], failed, was_off=was_off)
+            return f"{told}\n{withdrawn}".strip()
         return f"The releases before serve again: {names}"
 
-    def _withdraw(self, name: str, failed: list[str]) -> str:
+    def _withdraw(self, name: str, failed: list[str], *, was_off: bool) -> str:
         """Stop a pool that this run was to start, and that has never been good, or was off before.
 
         systemd and the super-daemon would go on trying, for ever.
         """
         sets = release_sets.Sets(name)
-        if "start" not in failed or not sets.active or (sets.good and "enable" not in failed):
+        if "start" not in failed or not sets.active or (sets.good and not was_off):
             return ""
         units = [f"kechi@{name}.service", f"kechi@{name}.socket", *self.stale(name, [])]
         rc, out, err = self.module.run_command(["systemctl", "disable", "--now", *units])
         self.module.run_command(["systemctl", "reset-failed", *units])
         if not sets.good:
             sets.deactivate()
+        elif sets.active != sets.good and sets.activate(sets.good):
+            self.module.run_command(["systemctl", "daemon-reload"])
         if rc:
             return f"It can't be stopped: {(err or out).strip()}"
         return "It did not run before: it is stopped and disabled again, until a run starts it"
@@ -753,6 +761,7 @@ def main() -> None:
             actions[name] = steps
         if module.check_mode:
             continue
+        was_off = not effects.removal(name)
         try:
             if absent:
                 for step in steps:
@@ -762,8 +771,8 @@ def main() -> None:
         except PoolError as error:
             if not absent:
                 effects.note_failure(pool, target, error)
-            told = f"pool {name}: {error}\n{'' if absent else effects.go_back(pool, steps)}"
-            module.fail_json(msg=readable(told), actions=actions)
+            told = "" if absent else effects.go_back(pool, steps, was_off=was_off)
+            module.fail_json(msg=readable(f"pool {name}: {error}\n{told}"), actions=actions)
     module.exit_json(changed=bool(actions), actions=actions)
 
 

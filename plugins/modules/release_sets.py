@@ -33,6 +33,12 @@ options:
         description: Which socket the requests for which host go to, as the front end is to know it.
         type: dict
         default: {}
+      static:
+        description: >-
+          The directories of static files of each app, as the front end is to know them. They are
+          noted, and make no other set.
+        type: dict
+        default: {}
       files:
         description: The files, by their paths inside the set.
         type: list
@@ -122,13 +128,16 @@ def about(wanted: dict[str, Any]) -> dict[str, Any]:
         "apps": wanted["apps"],
         "virtualenv": wanted["virtualenv"] or "",
         "routes": wanted["routes"],
+        "static": wanted["static"],
     }
 
 
 def identity(wanted: dict[str, Any]) -> str:
     """The ID of a set."""
     files = {file["path"]: [file["content"], file["mode"]] for file in wanted["files"]}
-    return release_sets.identity({**about(wanted), "files": files})
+    parts = about(wanted)
+    del parts["static"]  # nginx serves them: a change in them is no reason to restart anything
+    return release_sets.identity({**parts, "files": files})
 
 
 def forgotten(sets: list[dict[str, Any]], known: list[str]) -> list[str]:
@@ -232,6 +241,7 @@ def main() -> None:
                     "apps": {"type": "dict", "required": True},
                     "virtualenv": {"type": "path"},
                     "routes": {"type": "dict", "default": {}},
+                    "static": {"type": "dict", "default": {}},
                     "files": {
                         "type": "list",
                         "elements": "dict",

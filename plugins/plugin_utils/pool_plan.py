@@ -24,6 +24,7 @@ from ..plugin_utils.pools import (
     socket,
     socket_unit,
     source_directory,
+    static_directories,
 )
 from ..plugin_utils.settings import Spec
 
@@ -122,6 +123,7 @@ def release_sets(
             "apps": _releases(pool, releases),
             "virtualenv": paths.get(f"{POOLS_ROOT}/{pool['name']}/venvs", ""),
             "routes": routes(pool),
+            "static": static_directories(pool),
             "files": list(_set_files(pool, _releases(pool, releases))),
         }
         for pool in plan_["pools"]

@@ -159,6 +159,27 @@ def routes(pool: Pool) -> dict[str, str]:
     return {str(host): socket(pool, app) for app in pool["apps"] for host in app["hosts"]}
 
 
+def of_other_roles(pool: Pool) -> dict[str, Any]:
+    """What nginx, robots.txt and backups take from a pool, as its release set has it, too.
+
+    What of its settings only one role knows, such as a limit of nginx, is not in it.
+    """
+    return {
+        "apps": sorted(app["name"] for app in pool["apps"]),
+        "routes": routes(pool),
+        "static": static_directories(pool),
+    }
+
+
+def static_directories(pool: Pool) -> dict[str, list[str]]:
+    """The directories of each app's static files: one role makes them, another serves them."""
+    return {
+        app["name"]: sorted({entry["directory"] for entry in _static(app)})
+        for app in pool["apps"]
+        if app.get("static")
+    }
+
+
 def source_directory(source: str, inventory: Path) -> Path:
     """Where a path lies on the control machine; relative ones start at the inventory."""
     return (inventory / Path(source).expanduser()).resolve()

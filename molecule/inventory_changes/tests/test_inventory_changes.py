@@ -178,3 +178,28 @@ def test_a_new_pool_that_does_not_start_whole_is_told_at_once_with_the_reason(
     assert f"pool broken: {sentence}" in output
     assert "nothing is not there" in output or "/nothing: No such file" in output
     assert (vps.state("main"), vps.state("clock")) == before
+
+
+def test_a_pool_that_was_taken_away_serves_no_old_release_when_it_comes_back_broken(
+    vps, host, inventory
+):
+    main, clock = copy.deepcopy(inventory.variables["vhost_app_pools"])
+    inventory.apply(vhost_app_pools=[main, clock | {"state": "absent"}])
+    assert vps.get("clock.example").status == 421
+    output = inventory.refuse(vhost_app_pools=[main, clock | {"command": ["/bin/cat", "/nothing"]}])
+    assert "pool clock: its first generation does not start" in output
+    assert "stopped and disabled again" in " ".join(output.split())
+    units = "kechi@clock.service kechi@clock.socket"
+    assert host.run(f"systemctl is-active {units}").stdout.split() == ["inactive"] * 2
+    assert host.run(f"systemctl is-enabled {units}").stdout.split() == ["disabled"] * 2
+    inventory.apply()
+    assert vps.get("clock.example").status == 200
+
+
+def test_other_static_files_are_refused_where_nginx_alone_would_have_them(host, inventory):
+    main, clock = copy.deepcopy(inventory.variables["vhost_app_pools"])
+    main["apps"][0]["static"] = [{"url": "/new/", "directory": "new", "inside": "shared"}]
+    host.check_output("touch /run/before")
+    output = Inventory(host.backend.name, "frontend").refuse(vhost_app_pools=[main, clock])
+    assert "main (other directories of static files)" in " ".join(output.split())
+    assert host.check_output("find /etc /srv /usr/local -newer /run/before -type f") == ""

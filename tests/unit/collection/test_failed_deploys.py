@@ -126,7 +126,8 @@ def test_an_app_that_has_logged_nothing_in_this_try_gets_no_lines_of_another(poo
 def test_a_new_pool_that_does_not_start_is_stopped_and_disabled_and_has_no_release(pool):
     machine = pool()
     machine.sets.activate(machine.write("1" * 12, blog=1, shop=1))
-    assert "stopped and disabled again" in machine.effects.go_back({"name": "main"}, START)
+    told = machine.effects.go_back({"name": "main"}, START, was_off=True)
+    assert "stopped and disabled again" in told
     assert machine.stopped == ["systemctl disable --now kechi@main.service kechi@main.socket"]
     assert machine.sets.active == ""
     assert releases.current(machine.root / "www/blog") == ""
@@ -137,7 +138,8 @@ def test_a_pool_that_was_off_and_does_not_start_is_off_again_and_keeps_its_set(p
     name = machine.write("1" * 12, blog=1, shop=1)
     machine.sets.activate(name)
     machine.sets.confirm(name)
-    assert "stopped and disabled again" in machine.effects.go_back({"name": "main"}, START)
+    told = machine.effects.go_back({"name": "main"}, START, was_off=True)
+    assert "stopped and disabled again" in told
     assert machine.sets.active == name
 
 
@@ -149,7 +151,7 @@ def test_a_pool_that_served_or_was_to_serve_is_never_stopped(pool, good, failed)
     machine.sets.activate(name)
     if good:
         machine.sets.confirm(name)
-    assert machine.effects.go_back({"name": "main"}, failed) == ""
+    assert machine.effects.go_back({"name": "main"}, failed, was_off=False) == ""
     assert machine.stopped == []
     assert machine.sets.active == name
 

@@ -1,5 +1,6 @@
 """What the roles leave out, because one look at the machine has shown it to be done."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import MagicMock
@@ -215,7 +216,9 @@ def test_nothing_of_what_not_everybody_may_read_is_in_a_snapshot(taken):
     assert not snapshot.shows(found, [], [taken.file | {"mode": "0640"}], [])
 
 
-def test_the_hosts_of_enabled_pools_are_found_as_they_were_deployed(tmp_path):
+def test_what_other_roles_take_from_enabled_pools_is_found_as_it_was_deployed(tmp_path):
+    routes, static = {"a.example": "/run/kechi/main.sock"}, {"a": ["/srv/www/a/current/static"]}
+    about = {"apps": {"a": "/srv/www/a/releases/1"}, "routes": routes, "static": static}
     wants = tmp_path / "units/multi-user.target.wants"
     wants.mkdir(parents=True)
     for name in ("main", "clock"):
@@ -223,7 +226,10 @@ def test_the_hosts_of_enabled_pools_are_found_as_they_were_deployed(tmp_path):
     for name in ("main", "off"):
         folder = tmp_path / "kechi" / name / "sets" / ("0" * 12)
         folder.mkdir(parents=True)
-        (folder / "set.json").write_text('{"routes": {"a.example": "/run/kechi/main.sock"}}')
+        (folder / "set.json").write_text(json.dumps(about))
         (tmp_path / "kechi" / name / "current").symlink_to(f"sets/{'0' * 12}")
-    found = machine_facts.routes(tmp_path / "units", tmp_path / "kechi")
-    assert found == {"clock": {}, "main": {"a.example": "/run/kechi/main.sock"}}
+    found = machine_facts.pools(tmp_path / "units", tmp_path / "kechi")
+    assert found == {
+        "clock": {"apps": [], "routes": {}, "static": {}},
+        "main": {"apps": ["a"], "routes": routes, "static": static},
+    }

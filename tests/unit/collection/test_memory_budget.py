@@ -151,6 +151,30 @@ def test_swap_counts_in_a_play_that_makes_it(facts, roles, swap_mb):
 
 
 @pytest.mark.parametrize(
+    ("run", "skipped", "swap_mb"),
+    [
+        (["all"], [], 700),
+        (["swap", "vhost_app"], [], 700),
+        (["vhost_app"], [], 50),
+        (["all", "vhost_app"], [], 700),
+        (["all"], ["swap"], 50),
+        (["all"], ["vhost_app"], 700),
+        (["tagged"], [], 700),
+        # of a playbook of somebody's own: what it has under them nobody knows here
+        (["mine"], [], 700),
+    ],
+)
+def test_swap_does_not_count_that_a_run_of_some_roles_leaves_as_it_is(run, skipped, swap_mb):
+    templar = MagicMock()
+    templar.template = lambda value: value
+    action = ActionModule(*(MagicMock() for _ in range(4)), templar, MagicMock())
+    facts = {"memtotal_mb": 964, "swaptotal_mb": 50}
+    tags = {"ansible_run_tags": run, "ansible_skip_tags": skipped}
+    variables = {"ansible_facts": facts, "swap_size_mb": 700, **tags}
+    assert action._machine(["swap", "vhost_app"], variables).swap_mb == swap_mb
+
+
+@pytest.mark.parametrize(
     ("limits", "lines"),
     [
         ({}, ["MemoryMax=300M", "TasksMax=100", "CPUWeight=50"]),

@@ -522,20 +522,16 @@ def test_a_status_that_is_none_is_a_failure_with_a_reason(machine, answer, words
         machine.deploy(ONE)
 
 
-def test_nothing_that_a_failure_quotes_acts_on_a_terminal_or_is_endless(machine, monkeypatch):
-    machine.serve()
-    machine.write(TWO)
-    lines = ["\x1b]0;x\x07\x1b[2J\u202edone", "x" * 10**6, *map(str, range(1000)), "the last"]
-    machine.faults["reload"] = "\n".join(lines)
+def main_fails(machine, monkeypatch, target, **more):
+    """Run the module as Ansible does; what it says as it fails."""
     said = {}
 
     def fail_json(**told):
         said.update(told)
         raise SystemExit
 
-    pools = [POOL | {"checks": []}]
     params = machine.pools.module.params | {
-        "pools": pools, "known": [], "release_sets": {"main": TWO}
+        "pools": [POOL | more], "known": [], "release_sets": {"main": target}
     }  # fmt: skip
     module = SimpleNamespace(
         **vars(machine.pools.module) | {"params": params}, check_mode=False, fail_json=fail_json
@@ -543,14 +539,22 @@ def test_nothing_that_a_failure_quotes_acts_on_a_terminal_or_is_endless(machine,
     monkeypatch.setattr(pool_state, "AnsibleModule", lambda **_options: module)
     with pytest.raises(SystemExit):
         pool_state.main()
-    assert not [one for one in said["msg"] if not one.isprintable() and one != "\n"]
-    assert "the last\n" in said["msg"]
-    assert len(said["msg"]) < 100_000
+    return said["msg"]
+
+
+def test_nothing_that_a_failure_quotes_acts_on_a_terminal_or_is_endless(machine, monkeypatch):
+    machine.serve()
+    machine.write(TWO)
+    lines = ["\x1b]0;x\x07\x1b[2J\u202edone", "x" * 10**6, *map(str, range(1000)), "the last"]
+    machine.faults["reload"] = "\n".join(lines)
+    told = main_fails(machine, monkeypatch, TWO, checks=[])
+    assert not [one for one in told if not one.isprintable() and one != "\n"]
+    assert "the last\n" in told
+    assert len(told) < 100_000
     machine.faults["reload"] = "\n".join(lines[:2])
-    with pytest.raises(SystemExit):
-        pool_state.main()
-    assert "\\x1b]0;x\\x07\\x1b[2J\\u202edone\nxxx" in said["msg"]
-    assert len(said["msg"]) < 100_000
+    told = main_fails(machine, monkeypatch, TWO, checks=[])
+    assert "\\x1b]0;x\\x07\\x1b[2J\\u202edone\nxxx" in told
+    assert len(told) < 100_000
 
 
 def test_an_app_that_answers_wrongly_is_told_and_its_set_is_not_good(machine):
@@ -579,12 +583,14 @@ def test_what_fails_goes_back_to_the_set_that_was_good(machine):
     failure(machine, TWO)
     machine.commands.clear()
     assert (
-        machine.pools.go_back(POOL, ["reload", "gate"])
+        machine.pools.go_back(POOL, ["reload", "gate"], was_off=False)
         == f"The releases before serve again: blog {ONE}"
     )
     assert (machine.sets.active, machine.sets.good) == (ONE, ONE)
     assert "systemctl reload kechi@main.service" in machine.done
-    assert machine.pools.go_back(POOL, ["reload", "gate"]) == "", "it is there already"
+    assert machine.pools.go_back(POOL, ["reload", "gate"], was_off=False) == "", (
+        "it is there already"
+    )
     machine.sick = set()
     assert machine.deploy(ONE) == []
 
@@ -594,7 +600,7 @@ def test_going_back_that_fails_is_told_too(machine):
     machine.write(TWO)
     machine.faults = {"reload": "Job for kechi@main.service failed"}
     assert "systemctl reload kechi@main.service: Job for" in failure(machine, TWO)
-    told = machine.pools.go_back(POOL, ["reload", "gate"])
+    told = machine.pools.go_back(POOL, ["reload", "gate"], was_off=False)
     assert told.startswith(f"Going back to the releases before (blog {ONE}) failed, too: ")
     assert "Job for kechi@main.service failed" in told
 
@@ -607,7 +613,7 @@ def test_a_new_pool_that_fails_is_off_again_and_a_mended_one_starts(machine, sic
     else:
         machine.starts = [{}, {"ActiveState": "activating", "SubState": "auto-restart"}]
     failure(machine, ONE)
-    told = machine.pools.go_back(POOL, ["activate", "enable", "start", "gate"])
+    told = machine.pools.go_back(POOL, ["activate", "enable", "start", "gate"], was_off=True)
     assert told.startswith("It did not run before: it is stopped and disabled again")
     for unit in (SERVICE, SOCKET, BLOG):
         assert machine.units[unit] == {"active": "inactive", "enabled": "disabled"}
@@ -618,11 +624,53 @@ def test_a_new_pool_that_fails_is_off_again_and_a_mended_one_starts(machine, sic
     assert machine.sets.good == TWO
 
 
+@pytest.mark.parametrize("by", ["the play", "hand"])
+@pytest.mark.parametrize("sick", [True, False], ids=["does not answer", "does not start"])
+def test_a_pool_that_was_taken_away_does_not_serve_its_old_release_again_when_a_new_one_fails(
+    machine, monkeypatch, sick, by
+):
+    machine.serve()
+    if by == "hand":
+        machine.run(["systemctl", "disable", "--now", SERVICE, SOCKET, BLOG])
+    else:
+        machine.pools.act(POOL, "stop", "")
+    machine.write(TWO)
+    if sick:
+        machine.sick = {"/run/kechi/main.sock"}
+    else:
+        machine.generations = [{"status": "0 apps; can't load blog: SyntaxError; x"}]
+    told = main_fails(machine, monkeypatch, TWO)
+    assert "It did not run before: it is stopped and disabled again" in told
+    assert "serve again" not in told
+    for unit in (SERVICE, SOCKET, BLOG):
+        assert machine.units[unit] == {"active": "inactive", "enabled": "disabled"}
+    assert (machine.sets.active, machine.sets.good) == (ONE, ONE), "for commands and backups"
+    machine.sick, machine.generations = set(), [{"status": None}]
+    assert machine.deploy(TWO) == ["activate", "enable", "start", "gate"]
+    assert (machine.sets.active, machine.sets.good) == (TWO, TWO)
+
+
+@pytest.mark.parametrize("state", ["failed", "only started"])
+def test_a_pool_that_was_down_but_not_taken_away_gets_its_good_release_back(
+    machine, monkeypatch, state
+):
+    machine.serve()
+    machine.units[SERVICE] = {
+        "failed": {"active": "failed", "enabled": "enabled"},
+        "only started": {"active": "active", "enabled": "disabled"},
+    }[state]
+    machine.write(TWO)
+    machine.sick = {"/run/kechi/main.sock"}
+    assert f"The releases before serve again: blog {ONE}" in main_fails(machine, monkeypatch, TWO)
+    assert (machine.sets.active, machine.sets.good) == (ONE, ONE)
+    assert machine.units[SERVICE]["active"] == "active"
+
+
 def test_a_pool_that_served_without_ever_having_been_good_is_not_stopped(machine):
     machine.write(ONE)
     machine.sick = {"/run/kechi/main.sock"}
     failure(machine, ONE)
-    assert machine.pools.go_back(POOL, ["gate"]) == ""
+    assert machine.pools.go_back(POOL, ["gate"], was_off=False) == ""
     assert machine.units[SERVICE]["active"] == "active"
 
 

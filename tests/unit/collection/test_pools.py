@@ -4,6 +4,8 @@ import copy
 import json
 import tomllib
 from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
 
 import jinja2
 import pytest
@@ -11,6 +13,8 @@ import yaml
 
 from ansible_collections.kechi.vps.plugins.filter import pools as filters
 from ansible_collections.kechi.vps.plugins.filter.pools import pool_plan
+from ansible_collections.kechi.vps.plugins.module_utils import release_sets
+from ansible_collections.kechi.vps.plugins.modules import release_sets as release_sets_module
 from ansible_collections.kechi.vps.plugins.plugin_utils import pool_plan as plans
 from ansible_collections.kechi.vps.plugins.plugin_utils import pool_problems, pools
 
@@ -350,26 +354,76 @@ def test_the_persistent_files_of_each_app_are_backed_up(local):
     } in (pool_plan(local, str(LOCAL), [])["directories"]), "where the apps have them"
 
 
-SOCKET = "/run/kechi/main.sock"
+STATIC = {"url": "/static/", "directory": "static"}
+WITH_STATIC: dict[str, Any] = {
+    "name": "main",
+    "apps": [
+        {"name": "a", "hosts": ["a.example"], "static": [STATIC, STATIC | {"url": "/also/"}]},
+        {"name": "b", "hosts": ["b.example"]},
+    ],
+}
+HOSTS, FILES = "other hosts or sockets", "other directories of static files"
+
+
+def changed(*, app=None, pool=None):
+    first, second = WITH_STATIC["apps"]
+    return [{**WITH_STATIC, "apps": [{**first, **(app or {})}, second], **(pool or {})}]
 
 
 @pytest.mark.parametrize(
-    ("app", "pool", "deployed", "behind"),
+    ("wanted", "behind"),
     [
-        ({}, {}, {"main": {"a.example": SOCKET}}, []),
-        ({"hosts": ["b.example"]}, {}, {"main": {"a.example": SOCKET}}, ["main"]),
-        ({"isolation": "process"}, {}, {"main": {"a.example": SOCKET}}, ["main"]),
-        ({"state": "absent"}, {}, {"main": {"a.example": SOCKET}}, ["main"]),
-        ({}, {"state": "absent"}, {"main": {"a.example": SOCKET}}, ["main"]),
-        ({}, {"state": "absent"}, {}, []),
-        ({}, {}, {}, ["main"]),
-        ({}, {}, {"main": {"a.example": SOCKET}, "of another": {}}, []),
+        (changed(), []),
+        (changed(app={"hosts": ["c.example"]}), [f"main ({HOSTS})"]),
+        (changed(app={"isolation": "process"}), [f"main ({HOSTS})"]),
+        (changed(app={"name": "c", "static": []}), [f"main (other apps, {FILES})"]),
+        (changed(app={"state": "absent"}), [f"main (other apps, {HOSTS}, {FILES})"]),
+        (changed(pool={"state": "absent"}), ["main (still on the machine)"]),
+        (changed(pool={"name": "new"}), ["new (not on the machine)"]),
+        (changed(pool={"name": "new", "state": "absent"}), []),
+        (changed(app={"static": [STATIC | {"directory": "public"}]}), [f"main ({FILES})"]),
+        (changed(app={"static": [STATIC | {"inside": "shared"}]}), [f"main ({FILES})"]),
+        (changed(app={"static": []}), [f"main ({FILES})"]),
+        # nginx alone has these
+        (changed(app={"static": [STATIC | {"url": "/s/", "max_age_seconds": 5}]}), []),
+        (changed(app={"client_max_body_mb": 5, "requests_per_second": 7}), []),
     ],
 )
-def test_pools_are_behind_whose_hosts_or_sockets_are_others_on_the_machine(
-    app, pool, deployed, behind
+def test_pools_are_behind_of_which_other_roles_would_be_told_what_the_machine_does_not_have(
+    wanted, behind
 ):
-    wanted = [{"name": "main", "apps": [{"name": "a", "hosts": ["a.example"], **app}], **pool}]
-    assert filters.pools_behind(wanted, deployed) == behind
-    assert filters.pools_behind(wanted, deployed, "a") == behind
-    assert filters.pools_behind(wanted, deployed, "of another pool") == []
+    (deployed,) = plans.release_sets(
+        pool_plan(changed(pool={"apps": [{**app, "source": "x"} for app in WITH_STATIC["apps"]]}),
+                  "/", []),
+        {"/srv/www/a": "1", "/srv/www/b": "1"},
+        {},
+    )  # fmt: skip
+    on_machine = {"main": deployed | {"apps": sorted(deployed["apps"])}, "of another": {}}
+    assert filters.pools_behind(wanted, on_machine) == behind
+    assert filters.pools_behind(wanted, on_machine, wanted[0]["apps"][0]["name"]) == behind
+    assert filters.pools_behind(wanted, on_machine, "of another pool") == []
+
+
+def test_other_static_files_are_noted_in_a_pools_set_and_restart_nothing(tmp_path):
+    (deployed,) = plans.release_sets(
+        pool_plan([{**WITH_STATIC, "apps": [{**WITH_STATIC["apps"][0], "source": "x"}]}], "/", []),
+        {"/srv/www/a": "1"},
+        {},
+    )
+    deployed |= {"files": [], "virtualenv": ""}
+    other = deployed | {"static": {"a": ["/srv/www/a/shared/static"]}}
+    assert deployed["static"] == {"a": ["/srv/www/a/current/static"]}
+    assert release_sets_module.identity(deployed) == release_sets_module.identity(other)
+    name = release_sets_module.identity(deployed)
+    sets = release_sets.Sets("main", root=tmp_path)
+    for wanted in (deployed, other):
+        assert not release_sets_module.is_written(sets, name, wanted)
+        release_sets_module.write(MagicMock(), sets, name, wanted)
+        assert sets.about(name)["static"] == wanted["static"]
+        assert release_sets_module.is_written(sets, name, wanted)
+
+
+def test_what_an_older_version_has_deployed_without_a_note_of_static_files_is_behind():
+    on_machine = {"main": {"apps": ["a", "b"], "routes": pools.routes(WITH_STATIC), "static": {}}}
+    assert filters.pools_behind([WITH_STATIC], on_machine) == [f"main ({FILES})"]
+    assert filters.pools_behind(changed(app={"static": []}), on_machine) == []
