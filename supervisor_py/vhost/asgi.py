@@ -1,30 +1,20 @@
-"""ASGI apps beside WSGI ones: a2wsgi speaks for them, on an event loop of the app's own.
+"""ASGI apps beside WSGI ones: each on an event loop of its own, in a thread of each worker.
 
-This module adds what a2wsgi leaves out: the lifespan, errors in the log, request bodies in chunks,
-and an end for what goes on when the client has gone. WebSockets are not spoken.
+A thread of the worker has the connection and speaks WSGI, see exchange.py. Here are the loop and
+the lifespan. WebSockets are not spoken.
 """
 
 import asyncio
-import contextlib
-import shutil
 import sys
-import tempfile
 import threading
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
-from typing import Any, cast
+from collections.abc import Callable, Iterable
+from typing import Any
 
-from a2wsgi import ASGIMiddleware
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-ASGIApplication = Callable[[Message, Receive, Send], Awaitable[None]]
+from .exchange import ASGIApplication, Exchange, Message
 
 STARTUP_SECONDS = 25.0  # less than gunicorn gives a worker that does not answer
 SHUTDOWN_SECONDS = 5.0
-BODY_IN_MEMORY = 1 << 20  # bytes of a body in chunks; more goes to a temporary file
-TASK = "kechi.task"  # the environ's key of the task that answers it
 VERSIONS = {"version": "3.0", "spec_version": "2.0"}
 
 
@@ -44,8 +34,7 @@ class Lifespan:
 
     async def startup(self) -> None:
         """Let the app start; one that knows no lifespan has none. Raises StartupError."""
-        scope = {"type": "lifespan", "asgi": VERSIONS, "state": self._state}
-        self._task = asyncio.ensure_future(self._application(scope, self._events.get, self._take))
+        self._task = asyncio.ensure_future(self._run())
         failure = await self._ask("lifespan.startup")
         if failure is not None:
             raise StartupError(failure)
@@ -57,6 +46,13 @@ class Lifespan:
             if failure is not None:
                 raise StartupError(failure)
 
+    async def _run(self) -> None:
+        scope = {"type": "lifespan", "asgi": VERSIONS, "state": self._state}
+        try:
+            await self._application(scope, self._events.get, self._take)
+        except (SystemExit, KeyboardInterrupt) as error:  # these would end the event loop
+            raise StartupError("".join(traceback.format_exception(error))) from error
+
     async def _ask(self, event: str) -> str | None:
         """Return what the app says of its failure, None for success or no answer at all."""
         assert self._task is not None
@@ -65,7 +61,9 @@ class Lifespan:
         waited: set[asyncio.Future[Any]] = {self._task, self._answer}
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         if self._task.done() and not self._task.cancelled():
-            self._task.exception()  # it has been looked at: asyncio need not tell
+            error = self._task.exception()  # it has been looked at: asyncio need not tell
+            if isinstance(error, StartupError):
+                raise error
         return self._answer.result() if self._answer.done() else None
 
     async def _take(self, message: Message) -> None:
@@ -91,8 +89,7 @@ class Served:
         The calling thread must have entered the app: the loop's thread inherits that.
         """
         self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="asgi", daemon=True).start()
-        self._wsgi = ASGIMiddleware(cast(Any, self._answer), loop=self._loop)
+        threading.Thread(target=_run, args=(self._loop,), name="asgi", daemon=True).start()
         self._lifespan = Lifespan(self._application, self._state)
         self._wait_for(self._lifespan.startup(), STARTUP_SECONDS)
 
@@ -101,62 +98,32 @@ class Served:
         if self._loop is not None:
             try:
                 self._wait_for(self._lifespan.shutdown(), SHUTDOWN_SECONDS)
-            except (StartupError, TimeoutError) as error:
-                sys.stderr.write(f"the app's shutdown failed: {error or 'too slow'}\n")
+            except TimeoutError:
+                sys.stderr.write("the app's shutdown failed: too slow\n")
+            except Exception as error:  # noqa: BLE001  # an app's own code
+                sys.stderr.write(f"the app's shutdown failed: {error}\n")
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
         """Answer one request."""
         assert self._loop is not None
-        with contextlib.ExitStack() as stack:
-            if environ.get("HTTP_TRANSFER_ENCODING"):
-                body = stack.enter_context(tempfile.SpooledTemporaryFile(BODY_IN_MEMORY))
-                shutil.copyfileobj(environ["wsgi.input"], body)
-                environ["CONTENT_LENGTH"] = str(body.tell())
-                body.seek(0)
-                environ["wsgi.input"] = body
-            yield from self._iterate(environ, start_response, self._loop)
-
-    def _iterate(
-        self,
-        environ: dict[str, Any],
-        start_response: Callable[..., Any],
-        loop: asyncio.AbstractEventLoop,
-    ) -> Iterator[bytes]:
-        _make_plain(environ)
-        try:
-            yield from self._wsgi(cast(Any, environ), cast(Any, start_response))
-        finally:
-            task = environ.get(TASK)
-            if task is not None and not task.done():
-                loop.call_soon_threadsafe(task.cancel)
-
-    async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
-        scope["wsgi_environ"][TASK] = asyncio.current_task()
-        scope["state"] = dict(self._state)
-
-        async def send_complete(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message = {"headers": (), **message}
-            await send(message)
-
-        try:
-            await self._application(scope, receive, send_complete)
-        except Exception:
-            # Also when the answer is out already, so that nobody else would ever see it.
-            sys.stderr.write(traceback.format_exc())
-            raise
+        exchange = Exchange(self._application, self._loop, environ, dict(self._state))
+        return exchange.answer(start_response)
 
     def _wait_for(self, coroutine: Any, seconds: float) -> None:
         assert self._loop is not None
         asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(seconds)
 
 
-def _make_plain(environ: dict[str, Any]) -> None:
-    """Have nothing in the environ that a2wsgi fails to convert."""
-    for key in ("SCRIPT_NAME", "PATH_INFO"):
-        path = environ.get(key, "").encode("latin-1").decode("utf-8", "replace")
-        environ[key] = path.encode("utf-8").decode("latin-1")
-    if not str(environ.get("SERVER_PORT", "")).isdecimal():  # "Host: name:", or an IPv6 address
-        environ["SERVER_PORT"] = "443" if environ.get("wsgi.url_scheme") == "https" else "80"
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    """Keep an event loop going, as long as the process lives.
+
+    What calls sys.exit() in a task of its own, or stops the loop, would take all requests with it.
+    """
+    while not loop.is_closed():
+        try:
+            loop.run_forever()
+            sys.stderr.write("the app has stopped its event loop, which goes on\n")
+        except BaseException:  # noqa: BLE001
+            sys.stderr.write(traceback.format_exc())

@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from . import context
@@ -52,9 +53,16 @@ def in_app(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _start_in_app(self: threading.Thread) -> None:
     # Also for the directory: a new thread shares its creator's, who soon has another's.
-    if context.current() is not None:
-        self.run = in_app(self.run)  # type: ignore[method-assign]
+    app = context.current()
+    if app is not None:
+        self.run = partial(_run_thread, app, self.run)  # type: ignore[method-assign]
     _start(self)
+
+
+def _run_thread(app: AppContext, run: Callable[[], None]) -> None:
+    """Run a thread that is an app's to its end, with the traceback of what ends it."""
+    context.enter(app)
+    run()
 
 
 def _submit_in_app(

@@ -261,7 +261,7 @@ def _load(app: App, ctx: AppContext, finder: AppFinder) -> LoadedApp:
     except ClashError as error:
         raise LoadError(app.name, error, app.interface, isolate=error.isolate) from error
     # An app's module may raise anything, and SystemExit comes from scripts taken for modules.
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise LoadError(
             app.name,
             f"import of {app.module} from {', '.join(ctx.import_roots)} failed:"

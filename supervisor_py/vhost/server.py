@@ -61,6 +61,7 @@ class Application(BaseApplication):  # type: ignore[misc]
             "control_socket_disable": True,
             "post_worker_init": self._startup,
             "worker_exit": self._shutdown,
+            "post_request": Worker.note_answer,
         }
         super().__init__()
 

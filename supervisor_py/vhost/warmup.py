@@ -114,7 +114,7 @@ def _ask(app: Served, paths: Sequence[str]) -> list[str]:
             finally:
                 if hasattr(answer, "close"):
                     answer.close()
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             raise WarmUpError(tracebacks.of_app(error)) from error
         if response.status_code is None or response.status_code >= FAILED:
             remarks.append(f"its warm-up path {path} answers {response.status}")
@@ -162,7 +162,7 @@ def _in_child(app: Served, paths: Sequence[str]) -> Trial:
         remarks = _ask(app, paths)
     except WarmUpError as error:
         return Trial(str(error))
-    except Exception as error:  # noqa: BLE001  # an app's own startup
+    except BaseException as error:  # noqa: BLE001  # an app's own startup
         return Trial(tracebacks.of_app(error))
     imported = [str(name) for name in sys.modules if str(name) not in before]
     trial = Trial(remarks=remarks, left=watch.left(), imported=imported)

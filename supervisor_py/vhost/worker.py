@@ -16,9 +16,12 @@ from concurrent.futures import Future
 from itertools import takewhile
 from typing import Any
 
+from gunicorn import util
+from gunicorn.http import Request
+from gunicorn.http.wsgi import Response
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from . import context
+from . import context, failures
 from .ledger import SHARED, Ledger
 from .recycling import Limits
 
@@ -162,6 +165,26 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
             return super().handle(conn)
         finally:
             context.leave()
+
+    def handle_request(self, req: Request, conn: TConn) -> bool:
+        """Answer a request; whatever an app raises is in the log, and a 500 or a broken answer.
+
+        gunicorn would take a SystemExit, an OSError or a StopIteration for its own.
+        """
+        try:
+            return bool(super().handle_request(req, conn))
+        except BaseException as error:
+            if failures.is_of_connection(error):
+                raise
+            self.log.exception("Error handling request %s %s", req.method, req.uri)
+            if not req.answer_has_begun:
+                with contextlib.suppress(OSError):
+                    util.write_error(conn.sock, 500, "Internal Server Error", "")
+            return False
+
+    def note_answer(self, req: Request, _environ: dict[str, Any], resp: Response | None) -> None:
+        """Note, as gunicorn's hook post_request, whether anything of an answer is on its way."""
+        req.answer_has_begun = resp is not None and resp.headers_sent
 
     def finish_request(self, conn: TConn, fs: "Future[Any]") -> None:
         """Keep a connection, or end it without waiting for the client in the main loop."""

@@ -214,7 +214,7 @@ def test_a_wheel_and_a_requirement_are_installed_beside_what_runs_without_an_ind
 ):
     house = tmp_path / "house"
     house.mkdir()
-    needed = ["gunicorn==27.0.1", "a2wsgi==1.10.10"]
+    needed = ["gunicorn==27.0.1"]
     subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", f"--dest={house}", *needed],
                    check=True)  # fmt: skip
     one, two = apps
