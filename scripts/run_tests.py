@@ -113,8 +113,14 @@ def changed_files() -> list[str]:
     return sorted(name for name in names if not (REPOSITORY / name).is_symlink())
 
 
-def summary(ended: Sequence[Done | NotRun], seconds: float) -> str:
-    """The last words: the table, why each has failed, and one line that says how it went."""
+def summary(ended: Sequence[Done | NotRun], seconds: float, prepared: float = 0.0) -> str:
+    """The last words: why each has failed, the table, and one line that says how it went.
+
+    Args:
+        ended: all parts.
+        seconds: of all, since `make` began.
+        prepared: those of them that packages of this machine and .venv took.
+    """
     failed = [one for one in ended if not one.passed]
     why = [reasons(one) for one in failed if isinstance(one, Done)]
     if failed:
@@ -124,7 +130,8 @@ def summary(ended: Sequence[Done | NotRun], seconds: float) -> str:
         verdict = f"all {len(ended)} parts passed in {seconds:.0f} s"
     # what says in a form that any CI understands how many of them there were
     closing = f"parts: {len(ended) - len(failed)} passed, {len(failed)} failed"
-    return "\n".join([table(ended), *why, verdict, closing])
+    before = [f"{prepared:.0f} s before the first part: packages of this machine, .venv"]
+    return "\n".join([*why, table(ended), *(before if prepared >= 1 else []), verdict, closing])
 
 
 def run(wanted: Sequence[str], workers: int, runner: Runner) -> list[Done | NotRun]:
@@ -191,7 +198,8 @@ def main() -> int:
         parser.error(f"--workers={asked.workers}: 1 or more")
     end_on_signals()
     # since `make` began, which may have installed packages first
-    began = float(os.environ.get("KECHI_BEGAN") or time.time())
+    now = time.time()
+    began = float(os.environ.get("KECHI_BEGAN") or now)
     runner = Runner()
     try:
         if asked.quick:
@@ -200,7 +208,7 @@ def main() -> int:
             ended = run(asked.parts or PARTS, asked.workers, runner)
     except LookupError as error:
         parser.error(str(error))
-    print(summary(ended, time.time() - began), flush=True)
+    print(summary(ended, time.time() - began, now - began), flush=True)
     if runner.stopped:
         return INTERRUPTED
     return 0 if all(one.passed for one in ended) else 1

@@ -26,11 +26,15 @@ def test_the_last_line_counts_the_parts_as_any_ci_reads_it() -> None:
 
 
 def test_a_green_run_says_so_with_each_parts_time() -> None:
-    said = run_tests.summary([done("mypy", 0), done("unit", 0)], 122.0).splitlines()
+    said = run_tests.summary([done("mypy", 0), done("unit", 0)], 122.0, 30.4).splitlines()
     assert [line.split()[:3] for line in said[1:3]] == [
         *(["mypy", "passed", "61"], ["unit", "passed", "61"]),
     ]
-    assert said[-2:] == ["all 2 parts passed in 122 s", "parts: 2 passed, 0 failed"]
+    assert said[3:] == [
+        "30 s before the first part: packages of this machine, .venv",
+        "all 2 parts passed in 122 s",
+        "parts: 2 passed, 0 failed",
+    ]
 
 
 def test_all_is_linted_by_each_linter() -> None:
