@@ -135,23 +135,22 @@ def summary(ended: Sequence[Done | NotRun], seconds: float, prepared: float = 0.
 
 
 def run(wanted: Sequence[str], workers: int, runner: Runner) -> list[Done | NotRun]:
-    """Run these parts one after the other, and make the images meanwhile."""
+    """Run these parts: linters beside the making of images, then tests beside the scenarios."""
     first = [linters()] if "lint" in wanted else []
     if "molecule" in wanted:
         first.append([images()])
     ended = run_all(first, len(first) or 1, runner, _tell)
-    if "unit" in wanted:
-        ended += run_all([[unit([])]], 1, runner, _tell)
-    if "molecule" in wanted:
-        names = scenarios.choose(scenarios.there(), [], emulated=scenarios.machines_are_emulated())
-        made = next(one for one in ended if one.name == IMAGES)
-        if made.passed and not runner.stopped:
-            print(scenarios.left_out(names), flush=True)
-            ended += scenarios.run(names, workers, LOGS, runner)
-        else:
-            why = "not run" if runner.stopped else f"not run: {IMAGES}"
-            ended += [NotRun(name, why) for name in names]
-    return ended
+    tests = [unit([])] if "unit" in wanted else []
+    if "molecule" not in wanted:
+        return ended + run_all([tests] if tests else [], 1, runner, _tell)
+    names = scenarios.choose(scenarios.there(), [], emulated=scenarios.machines_are_emulated())
+    made = next(one for one in ended if one.name == IMAGES)
+    if made.passed and not runner.stopped:
+        print(scenarios.left_out(names), flush=True)
+        return ended + scenarios.run(names, workers, LOGS, runner, tests)
+    ended += run_all([tests] if tests else [], 1, runner, _tell)
+    why = "not run" if runner.stopped else f"not run: {IMAGES}"
+    return ended + [NotRun(name, why) for name in names]
 
 
 def run_quick(runner: Runner) -> list[Done | NotRun]:
@@ -189,7 +188,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.run_tests", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--quick", action="store_true", help="before a commit")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="of scenarios")
+    parser.add_argument("--workers", type=int, default=scenarios.at_once(), help="at once")
     asked = parser.parse_args()
     unknown = [name for name in asked.parts if name not in PARTS]
     if unknown:

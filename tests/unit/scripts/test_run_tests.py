@@ -112,5 +112,26 @@ def test_scenarios_are_not_run_without_images_but_all_else_is(
     assert {one.verdict for one in all_parts[7:]} == {"not run: images"}
 
 
+def test_tests_without_a_container_run_beside_the_scenarios(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def ended(chains, _workers, _runner, _told):
+        return [done(part.name, 0) for chain in chains for part in chain]
+
+    def run(names, workers, _logs, _runner, beside):
+        assert workers == 3
+        return [done(name, 0) for name in [*(part.name for part in beside), *names]]
+
+    monkeypatch.setattr(run_tests, "run_all", ended)
+    monkeypatch.setattr(scenarios, "machines_are_emulated", lambda: True)
+    monkeypatch.setattr(scenarios, "run", run)
+    names = scenarios.choose(scenarios.there(), [], emulated=True)
+    parts = run_tests.run(run_tests.PARTS, 3, Runner())
+    assert [one.name for one in parts] == [*LINTERS, "images", "unit", *names]
+    without = run_tests.run(["lint", "molecule"], 3, Runner())
+    assert [one.name for one in without] == [*LINTERS, "images", *names]
+    assert [one.name for one in run_tests.run(["unit"], 3, Runner())] == ["unit"]
+
+
 def test_the_quick_run_has_a_scenario_that_there_is() -> None:
     assert run_tests.QUICK_SCENARIO in scenarios.there()
