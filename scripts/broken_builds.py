@@ -70,14 +70,12 @@ SCENARIOS = (
             Patch(
                 "supervisor_py/vhost/worker.py",
                 """\
-        conn.data_ready = True
         self._running += 1
 """,
                 """\
         if conn.initialized and not self.alive:
             self._drop(conn)
             return
-        conn.data_ready = True
         self._running += 1
 """,
             ),

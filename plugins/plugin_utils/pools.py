@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from ...supervisor_py.vhost import hosts
-from ...supervisor_py.vhost.pool import COUNTS, IDLE, PROCESS
+from ...supervisor_py.vhost.pool import COUNTS, IDLE, PROCESS, TIMEOUTS
 
 Pool = Mapping[str, Any]
 
 # what the pool file takes, and nothing but the vhost server knows
-POOL_OPTIONS = (*COUNTS, "preload", "memory")
+POOL_OPTIONS = (*COUNTS, *TIMEOUTS, "preload", "memory")
 APP_OPTIONS = ("import_roots", "warm_up", "isolation", IDLE, *COUNTS)
 # what the front end takes, beside an app's static files
 SITE_OPTIONS = ("certificate", "client_max_body_mb", "requests_per_second")

@@ -17,7 +17,7 @@ from .. import memory
 from ..errors import FatalError
 from . import recycling
 from .ledger import SHARED, Ledger
-from .pool import Workers
+from .pool import Timeouts, Workers
 from .worker import ACCEPTING, ASLEEP, ENDING_SIGNALS, LEAVING, STARTING, Worker
 
 
@@ -31,6 +31,7 @@ class Terms:
     """
 
     workers: Workers
+    timeouts: Timeouts
     settle: Callable[[], None]
     ready: Callable[[], None]
     tell: Callable[[str], None]
@@ -198,6 +199,7 @@ class Arbiter(gunicorn.arbiter.Arbiter):  # type: ignore[misc]
     def _give_limits(self, _arbiter: object, worker: Worker) -> None:
         worker.group = self._terms.group
         worker.limits = recycling.limits(self._terms.workers, random.random)
+        worker.timeouts = self._terms.timeouts
 
     def reap_workers(self) -> None:
         """Reap those that have gone; one that can't start ends nothing while others serve.

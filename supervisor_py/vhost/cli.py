@@ -153,6 +153,7 @@ def _serve_one_group(
     status = f"STATUS={member.status(group, apps)}{member.without(app.name for app in missing)}"
     terms = Terms(
         settings.shared,
+        settings.timeouts,
         settle=partial(recipe.settle, settings.memory),
         ready=lambda: tell(f"READY=1\n{status}"),
         tell=lambda text: tell(f"{status}; {text}"),

@@ -113,7 +113,10 @@ def live(member: Member, kind: str, page: Page, worker: Worker | None, parent: i
 
     settle = partial(recipe.settle, member.pool.memory)
     group = member.name or SHARED
-    terms = Terms(member.workers, settle, tell, tell, parent, member.idle_seconds, group)
+    pool = member.pool
+    terms = Terms(
+        member.workers, pool.timeouts, settle, tell, tell, parent, member.idle_seconds, group
+    )
     server.serve(dispatcher, server.Listen(member.descriptors), terms, all_must_start=must)
 
 

@@ -253,6 +253,7 @@ class Parent:
         worker.idle_seconds = one.idle_seconds
         worker.group = one.name or SHARED
         worker.limits = recycling.limits(one.workers, random.random)
+        worker.timeouts = one.pool.timeouts
         return worker
 
     def _become(self, one: Member) -> None:

@@ -44,9 +44,11 @@ COUNTS = {  # the keys of a group's workers: what is allowed, and what 0 means
     "max_private_mb": (MEGABYTES, ", 0 for no limit"),
     "max_age_seconds": (SECONDS, ", 0 for no limit"),
 }
+TIMEOUT_SECONDS = range(1, 3601)
+TIMEOUTS = ("header_timeout_seconds", "body_timeout_seconds", "send_timeout_seconds")
 IDLE = "idle_seconds"
 DOCUMENT_KEYS = ("pool", "apps")
-POOL_KEYS = ("name", *COUNTS, "preload", "memory")
+POOL_KEYS = ("name", *COUNTS, *TIMEOUTS, "preload", "memory")
 MEMORY_KEYS = ("gc_at_load", "warm_up", "freeze", "same_page_merging", "immortal")
 APP_KEYS = (
     "name",
@@ -86,6 +88,15 @@ class Workers:
 
 
 @dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long a client is waited for."""
+
+    header_timeout_seconds: int = 10  # from the first byte of a request to the end of its fields
+    body_timeout_seconds: int = 20  # while its body comes too slowly
+    send_timeout_seconds: int = 60  # while it takes its answer too slowly
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """The steps that keep memory shared, each of which can be left out."""
 
@@ -122,6 +133,7 @@ class Pool:
     shared: Workers = Workers()  # of all apps that are not isolated
     preload: tuple[str, ...] = ()  # modules that every group of the pool is forked with
     memory: Memory = Memory()
+    timeouts: Timeouts = Timeouts()
     source: Source | None = field(default=None, compare=False)
 
     def where(self, app: str, key: str) -> str:
@@ -160,6 +172,7 @@ def parse(document: Mapping[str, object], relative_to: Path | None = None) -> Po
         shared=shared,
         preload=tuple(str(module) for module in _array(pool.get("preload", ()))),
         memory=Memory(**{k: bool(v) for k, v in _table(pool.get("memory", {})).items()}),
+        timeouts=Timeouts(**{key: _number(pool[key]) for key in TIMEOUTS if key in pool}),
     )
 
 
@@ -218,6 +231,9 @@ def _pool_problems(pool: object) -> Iterator[str]:
     yield from _unknown("pool.", pool, POOL_KEYS)
     yield from _name_problems("pool.name", pool.get("name"))
     yield from _counts_problems("pool", pool)
+    for key in TIMEOUTS:
+        if key in pool:
+            yield from _number_problems(f"pool.{key}", pool[key], TIMEOUT_SECONDS, "")
     yield from _preload_problems("pool.preload", pool.get("preload", ()))
     yield from _memory_problems("pool.memory", pool.get("memory", {}))
 

@@ -22,7 +22,9 @@ from gunicorn.http.wsgi import Response
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from . import context, failures
+from .client_socket import GONE, INCOMPLETE, TOO_LONG, ClientSocket
 from .ledger import SHARED, Ledger
+from .pool import Timeouts
 from .recycling import Limits
 
 FIRST_BYTE_SECONDS = 5.0  # for a client that connects and says nothing
@@ -32,24 +34,26 @@ DRAIN_SECONDS = 25  # then it gives up what still runs, and says so
 STARTING, ACCEPTING, LEAVING = range(3)
 # Those that end it, or put it to sleep.
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGABRT, signal.SIGTTOU)
+REPORT_SECONDS = 60.0  # between two log lines about slow clients
 ASLEEP = 9  # the exit status of a worker that has left because nobody asked for it
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
     """gunicorn's threaded worker, which tells the arbiter where it is in its life.
 
-    It never holds a thread for a connection that says nothing, nor the main loop for a client that
-    is slow to close, and takes no connection that it has no thread for: another worker, or the next
-    generation, may have one.
+    It gives a thread only to a request whose head has come, and does not wait for ever for a slow
+    client. It never holds the main loop for one that is slow to close, and takes no connection that
+    it has no thread for: another worker, or the next generation, may have one.
 
     Before the fork it may be given the `group` of apps that it works for, `limits`, of which it
-    tells the arbiter when it has served its requests, and `idle_seconds` without a connection,
-    after which it leaves (0: it stays).
+    tells the arbiter when it has served its requests, `idle_seconds` without a connection, after
+    which it leaves (0: it stays), and `timeouts` for slow clients.
     """
 
     group = SHARED
     limits = Limits()
     idle_seconds = 0.0
+    timeouts = Timeouts()
     alive: bool
 
     def __init__(self, *args: Any) -> None:
@@ -59,6 +63,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         self._running = 0
         self._lingering: deque[TConn] = deque()
         self._falls_asleep = False
+        self._heads: deque[TConn] = deque()  # connections with a part of a request's head
+        self._slow = 0  # clients given up since that was logged
+        self._next_report = 0.0
 
     @property
     def stage(self) -> int:
@@ -119,6 +126,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         """Wait as a worker does, and fall asleep when there has been nothing for long."""
         super().wait_for_and_dispatch_events(timeout)
         self._note_idleness()
+        self._report_slow_clients()
+
+    def _report_slow_clients(self) -> None:
+        """Log how many were given up, rarely: they must not fill a log."""
+        now = time.monotonic()
+        if self._slow and now >= self._next_report:
+            self.log.warning("gave up %d client(s) that were too slow", self._slow)
+            self._slow = 0
+            self._next_report = now + REPORT_SECONDS
 
     def _note_idleness(self) -> None:
         if self.nr_conns:
@@ -146,18 +162,51 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
             self._enter_stage(ACCEPTING)
 
     def enqueue_req(self, conn: TConn) -> None:
-        """Give a connection to a thread, but only when it has something to read."""
-        if not (conn.initialized or conn.data_ready or _readable(conn.sock)):
-            conn.sock.setblocking(False)
-            conn.timeout = time.monotonic() + FIRST_BYTE_SECONDS
-            self.pending_conns.append(conn)
-            self._watch(conn, self.on_pending_socket_readable)
+        """Give a connection to a thread, but only when a request's head has come."""
+        if not isinstance(conn.sock, ClientSocket):
+            conn.sock = ClientSocket(conn.sock, self.timeouts)
+        if conn.parser is not None:
+            conn.sock.head += conn.parser.unreader.take_buffered()
+        found = conn.sock.read_head()
+        if found != INCOMPLETE:
+            self._proceed(conn, found)
             return
-        conn.data_ready = True
+        begun = conn.sock.begun
+        waiting = self._heads if begun else self.pending_conns
+        seconds = self.timeouts.header_timeout_seconds if begun else FIRST_BYTE_SECONDS
+        conn.sock.setblocking(False)
+        conn.timeout = time.monotonic() + seconds
+        waiting.append(conn)
+        self._watch(conn, self._on_head_readable if begun else self.on_pending_socket_readable)
+
+    def _on_head_readable(self, conn: TConn, client: ClientSocket) -> None:
+        found = client.read_head()
+        if found != INCOMPLETE:
+            self.poller.unregister(client)
+            self._heads.remove(conn)
+            self._proceed(conn, found)
+
+    def _proceed(self, conn: TConn, found: int) -> None:
+        """Do what is to be done once a connection's next head is whole, or will never be."""
+        if found == GONE:
+            self._drop(conn)
+        elif found == TOO_LONG:
+            self._refuse(conn, 431, "Request Header Fields Too Large")
+        else:
+            self._give_to_thread(conn)
+
+    def _give_to_thread(self, conn: TConn) -> None:
         self._running += 1
         if self._running >= self.cfg.threads:
             super().set_accept_enabled(False)  # the main loop enables it again
+        conn.init()
+        conn.parser.unreader.unread(conn.sock.take_head())
+        conn.sock.begin_request()
         super().enqueue_req(conn)
+
+    def _refuse(self, conn: TConn, status: int, reason: str) -> None:
+        util.write_error(conn.sock, status, reason, "")
+        self._linger(conn)
 
     def handle(self, conn: TConn) -> Any:
         """Answer a request in a thread, which works for no app afterwards."""
@@ -193,6 +242,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         if not fs.cancelled() and fs.exception() is None and fs.result():
             super().finish_request(conn, fs)
             return
+        self._slow += conn.sock.gave_up
+        self._linger(conn)
+
+    def _linger(self, conn: TConn) -> None:
+        """End a connection, once the client has had time to take the end of its answer."""
         try:
             conn.sock.shutdown(socket.SHUT_WR)
             conn.sock.setblocking(False)
@@ -216,6 +270,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
     def murder_pending(self) -> None:
         """Close, in time, the connections of clients that say nothing or don't take their leave."""
         self._close_overdue(self.pending_conns, self.on_pending_socket_readable)
+        for conn in _overdue(self._heads):
+            self._on_head_readable(conn, conn.sock)
+            if conn in self._heads:
+                self.poller.unregister(conn.sock)
+                self._heads.remove(conn)
+                self._slow += 1
+                self._refuse(conn, 408, "Request Timeout")
         for conn in _overdue(self._lingering):
             self._end_lingering(conn)
 

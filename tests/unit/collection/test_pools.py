@@ -88,7 +88,7 @@ def test_import_roots_reach_the_pool_file(local):
 
 @pytest.mark.parametrize("memory", [{}, {"memory": {"freeze": False}}])
 def test_what_the_inventory_says_of_a_pool_is_what_its_file_says(local, memory):
-    local[0].update(workers=3, max_private_mb=50, **memory)
+    local[0].update(workers=3, max_private_mb=50, body_timeout_seconds=9, **memory)
     local[0]["apps"][2].update(threads=2, max_age_seconds=60, warm_up=["/", '/ü?a="b"'])
     environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters["to_json"] = json.dumps

@@ -12,7 +12,7 @@ from gunicorn.errors import HaltServer
 
 from supervisor_py.vhost.arbiter import Arbiter, Terms
 from supervisor_py.vhost.ledger import Ledger
-from supervisor_py.vhost.pool import Workers
+from supervisor_py.vhost.pool import Timeouts, Workers
 from supervisor_py.vhost.recycling import Retry
 from supervisor_py.vhost.worker import ACCEPTING, ASLEEP, LEAVING, STARTING
 
@@ -46,7 +46,7 @@ class Staff:
         self.arbiter.WORKERS = {}
         self.arbiter._num_workers = workers
         self.arbiter._terms = Terms(
-            Workers(), lambda: None, self._is_ready, self.told.append, **terms
+            Workers(), Timeouts(), lambda: None, self._is_ready, self.told.append, **terms
         )
         self.arbiter._is_ready = False
         self.arbiter._known = {}

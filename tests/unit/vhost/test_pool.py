@@ -18,6 +18,8 @@ threads = 5
 max_requests = 500
 max_private_mb = 60
 max_age_seconds = 7200
+header_timeout_seconds = 5
+send_timeout_seconds = 30
 preload = ["django", "sqlalchemy.orm"]
 memory = { gc_at_load = true, freeze = false }
 
@@ -88,6 +90,7 @@ def test_the_documented_format_is_read_in_full() -> None:
         shared=pool.Workers(3, 5, max_requests=500, max_private_mb=60, max_age_seconds=7200),
         preload=("django", "sqlalchemy.orm"),
         memory=pool.Memory(gc_at_load=True, freeze=False),
+        timeouts=pool.Timeouts(5, 20, 30),
     )
 
 
@@ -134,6 +137,13 @@ BAD: list[tuple[str, object, str]] = [
     ),
     ("pool.max_private_mb", "60", 'pool.max_private_mb: "60" is not a whole number from 0 to 100'),
     ("pool.max_age_seconds", 0.5, "pool.max_age_seconds: 0.5 is not a whole number from 0 to 10"),
+    (
+        "pool.header_timeout_seconds",
+        0,
+        "pool.header_timeout_seconds: 0 is not a whole number from 1",
+    ),
+    ("pool.body_timeout_seconds", 3601, "pool.body_timeout_seconds: 3601 is not a whole number fr"),
+    ("pool.send_timeout_seconds", "9", 'pool.send_timeout_seconds: "9" is not a whole number fro'),
     ("pool.preload", "django", 'pool.preload: "django" is not a list of modules'),
     ("pool.preload", ["a b"], 'pool.preload: "a b" is not a module ("package" or "package.mod'),
     ("pool.preload", [1], "pool.preload: 1 is not a module"),

@@ -41,7 +41,8 @@ def idle(worker: Worker, waiting: Any) -> tuple[TConn, socket.socket]:
     """Put a connection, whose time is over, among those that wait for a request."""
     ours, theirs = socket.socketpair()
     conn = TConn(worker.cfg, ours, ("", 0), ("", 0))
-    conn.initialized = waiting is worker.keepalived_conns
+    if waiting is worker.keepalived_conns:
+        conn.init()
     conn.timeout = time.monotonic() - 1
     waiting.append(conn)
     worker.poller.register(ours, selectors.EVENT_READ)
