@@ -73,7 +73,9 @@ def test_the_units_note_as_root_and_only_in_roots_own_directories():
 
 
 def test_no_command_that_a_unit_runs_as_root_names_what_is_an_apps():
-    for command in commands_of_root():
+    commands = [*commands_of_root()]
+    assert commands
+    for command in commands:
         assert not [word for word in command if "/run/kechi-%i" in word or "/srv/www" in word]
 
 
