@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from ...supervisor_py.vhost import hosts
-from ...supervisor_py.vhost.pool import COUNTS, IDLE, PROCESS, TIMEOUTS
+from ...supervisor_py.vhost.pool import COUNTS, IDLE, PROCESS, REQUEST_TIMEOUT, TIMEOUTS
 
 Pool = Mapping[str, Any]
 
 # what the pool file takes, and nothing but the vhost server knows
-POOL_OPTIONS = (*COUNTS, *TIMEOUTS, "preload", "memory")
-APP_OPTIONS = ("import_roots", "warm_up", "isolation", IDLE, *COUNTS)
+POOL_OPTIONS = (*COUNTS, *TIMEOUTS, REQUEST_TIMEOUT, "preload", "memory")
+APP_OPTIONS = ("import_roots", "warm_up", "isolation", REQUEST_TIMEOUT, IDLE, *COUNTS)
 # what the front end takes, beside an app's static files
 SITE_OPTIONS = ("certificate", "client_max_body_mb", "requests_per_second")
 APPS_ROOT = "/srv/www"

@@ -146,7 +146,7 @@ class Arbiter(gunicorn.arbiter.Arbiter):  # type: ignore[misc]
         if worker.stage != ACCEPTING:
             return ""
         _, watch = self._known[worker.pid]
-        return watch.due(worker.requests, now)
+        return recycling.stuck(worker.stuck_seconds) or watch.due(worker.requests, now)
 
     def _end_turn(self, turn: Turn) -> None:
         turn.told = True

@@ -22,6 +22,7 @@ class AppContext:
     import_roots: tuple[str, ...] = ()  # where its own modules are
     search: list[str] = field(default_factory=list)  # its sys.path
     umask: int | None = None  # as it is after the app has been loaded
+    request_timeout_seconds: int = 0  # then a request of it is told of; 0: never
 
 
 _current: ContextVar[AppContext | None] = ContextVar("app", default=None)

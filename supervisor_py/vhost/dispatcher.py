@@ -4,8 +4,8 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from . import context
-from .hosts import BadHostError, Router, Site, UnknownHostError, UnknownPathError
+from . import context, running
+from .hosts import ALL, BadHostError, Router, Site, UnknownHostError, UnknownPathError
 from .loader import LoadedApp
 from .pool import App
 
@@ -20,6 +20,7 @@ class Dispatcher:
         targets: dict[Site, LoadedApp | App] = {site: app for app in missing for site in app.sites}
         targets.update({site: app for app in apps for site in app.sites})
         self._router = Router(targets)
+        self._named = Router({site: None for site in targets if site.host != ALL})
         self._apps = [app for app in apps if app.startup is not None]
         self._down: set[LoadedApp] = set()
 
@@ -50,6 +51,16 @@ class Dispatcher:
                 app.shutdown()
                 context.leave()
 
+    def serves(self, host: str) -> bool:
+        """Tell whether a host is one that apps here have by its name."""
+        try:
+            self._named.pick(host, "/", "/")
+        except UnknownPathError:
+            return True
+        except (BadHostError, UnknownHostError):
+            return False
+        return True
+
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
@@ -79,6 +90,8 @@ class Dispatcher:
             environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + prefix
             environ["PATH_INFO"] = rest
         context.enter(app.context)
+        if (request := running.of_thread()) is not None:
+            request.app = app.context
         return app.application(environ, start_response)
 
 

@@ -10,10 +10,12 @@ import traceback
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from http import HTTPStatus
 from queue import SimpleQueue
+from types import FrameType
 from typing import Any, NamedTuple
 
 from gunicorn.http.errors import NoMoreData
 
+from . import running
 from .failures import ClientGoneError
 
 Message = MutableMapping[str, Any]
@@ -68,6 +70,8 @@ class Exchange:
 
     def answer(self, start_response: Callable[..., Any]) -> Iterator[bytes]:
         """Run the app, in a task that works for the app of the calling thread."""
+        if (request := running.of_thread()) is not None:
+            request.task_frames = self._frames
         self._loop.call_soon_threadsafe(self._begin)
         try:
             while (wish := self._wishes.get()).kind != END:
@@ -81,6 +85,13 @@ class Exchange:
             yield from self._conclude()
         finally:
             self._loop.call_soon_threadsafe(self._hang_up)
+
+    def _frames(self) -> Iterator[FrameType]:
+        """Yield the frames in which the task waits, the innermost one last."""
+        waiting = None if self._task is None else self._task.get_coro()
+        while (frame := getattr(waiting, "cr_frame", None)) is not None:
+            yield frame
+            waiting = getattr(waiting, "cr_await", None)
 
     def _conclude(self) -> Iterator[bytes]:
         """Raise what the app has left unanswered."""

@@ -6,6 +6,7 @@ from types import TracebackType
 import gunicorn
 
 GUNICORN = os.path.dirname(gunicorn.__file__) + os.sep
+CLIENT_SOCKET = os.path.join(os.path.dirname(__file__), "client_socket.py")
 WORKERS = os.path.join(GUNICORN, "workers", "")  # whose frames call the app
 
 
@@ -14,13 +15,15 @@ class ClientGoneError(ConnectionError):
 
 
 def is_of_connection(error: BaseException) -> bool:
-    """Tell whether gunicorn has raised it as it read from a client or wrote to it.
+    """Tell whether it was raised in reading from a client or writing to it.
 
     All else comes from the app, an OSError or a StopIteration included.
     """
     if isinstance(error, ClientGoneError):
         return True
     place = _raised_in(error.__traceback__)
+    if place == CLIENT_SOCKET:
+        return True
     if not isinstance(error, Exception) or not place.startswith(GUNICORN):
         return False
     # The worker ends an answer that it can't complete by a StopIteration.

@@ -7,6 +7,14 @@ import sys
 import threading
 from typing import NoReturn
 
+_abandoned = False
+
+
+def abandon_threads() -> None:
+    """Wait for no thread at the end: there are some that do not end."""
+    global _abandoned  # noqa: PLW0603
+    _abandoned = True
+
 
 def leave(status: object) -> NoReturn:
     """Exit as Python does with a SystemExit of this status, but leave all objects where they are.
@@ -15,7 +23,8 @@ def leave(status: object) -> NoReturn:
     """
     try:
         # As at any exit: other threads end, then come the functions for it.
-        threading._shutdown()  # type: ignore[attr-defined]  # multiprocessing's children do that, too
+        if not _abandoned:
+            threading._shutdown()  # type: ignore[attr-defined]  # multiprocessing's children do that, too
         atexit._run_exitfuncs()
         if status is not None and not isinstance(status, int):
             sys.stderr.write(f"{status}\n")

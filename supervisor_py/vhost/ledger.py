@@ -15,6 +15,8 @@ SHARED, PARENT = "(shared)", "(parent)"
 _LINK = f"/memfd:{NAME} (deleted)"
 _CELLS = struct.Struct("4Q32s")  # the numbers, and the group
 _PID, _STAGE, _REQUESTS, _IDLE_SINCE, _GROUP = range(5)
+_STUCK = _CELLS.size // 8  # behind what others read
+_SIZE = _CELLS.size + 8
 _PER_SECOND = 1000
 
 
@@ -24,9 +26,9 @@ class Ledger:
     def __init__(self) -> None:
         descriptor = os.memfd_create(NAME)
         try:
-            os.ftruncate(descriptor, _CELLS.size)
+            os.ftruncate(descriptor, _SIZE)
             # It keeps a descriptor of its own, which ends with it.
-            self._page = mmap.mmap(descriptor, _CELLS.size)
+            self._page = mmap.mmap(descriptor, _SIZE)
             self._cells = memoryview(self._page).cast("Q")
         finally:
             os.close(descriptor)
@@ -64,6 +66,15 @@ class Ledger:
     @idle_since.setter
     def idle_since(self, value: float) -> None:
         self._cells[_IDLE_SINCE] = round(value * _PER_SECOND)
+
+    @property
+    def stuck_seconds(self) -> float:
+        """For how long at least all threads have been busy that should not be; 0.0: not all are."""
+        return self._cells[_STUCK] / _PER_SECOND
+
+    @stuck_seconds.setter
+    def stuck_seconds(self, value: float) -> None:
+        self._cells[_STUCK] = round(value * _PER_SECOND)
 
 
 class Entry(NamedTuple):

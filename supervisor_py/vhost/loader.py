@@ -227,6 +227,7 @@ def _context(app: App) -> AppContext:
         descriptor,
         dict(app.environment),
         tuple(str(root / place) for place in roots),
+        request_timeout_seconds=app.request_timeout_seconds,
     )
 
 

@@ -178,7 +178,11 @@ class Parent:
         if now - worker.tmp.last_update() > HEARTBEAT_SECONDS:
             worker.tmp.notify()  # its time begins anew
             self._do(self._groups.silent(number))
-        elif child.watch is not None and (reason := child.watch.due(worker.requests, now)):
+            return
+        reason = recycling.stuck(worker.stuck_seconds)
+        if not reason and child.watch is not None:
+            reason = child.watch.due(worker.requests, now)
+        if reason:
             self._do(self._groups.due(number, reason, now))
 
     def _do(self, actions: Sequence[Action]) -> None:

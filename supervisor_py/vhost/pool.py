@@ -47,8 +47,10 @@ COUNTS = {  # the keys of a group's workers: what is allowed, and what 0 means
 TIMEOUT_SECONDS = range(1, 3601)
 TIMEOUTS = ("header_timeout_seconds", "body_timeout_seconds", "send_timeout_seconds")
 IDLE = "idle_seconds"
+REQUEST_TIMEOUT = "request_timeout_seconds"
+REQUEST_TIMEOUT_SECONDS = 60  # by default
 DOCUMENT_KEYS = ("pool", "apps")
-POOL_KEYS = ("name", *COUNTS, *TIMEOUTS, "preload", "memory")
+POOL_KEYS = ("name", *COUNTS, *TIMEOUTS, REQUEST_TIMEOUT, "preload", "memory")
 MEMORY_KEYS = ("gc_at_load", "warm_up", "freeze", "same_page_merging", "immortal")
 APP_KEYS = (
     "name",
@@ -60,6 +62,7 @@ APP_KEYS = (
     "environment",
     "warm_up",
     "isolation",
+    REQUEST_TIMEOUT,
     IDLE,
     *COUNTS,
 )
@@ -122,6 +125,7 @@ class App:
     warm_up: tuple[str, ...] = ()  # paths to ask it for once, when it has been loaded
     own: Workers | None = None  # its own, with `isolation = "process"`; None: it shares the pool's
     idle_seconds: int = 0  # without a request, after which an isolated app sleeps; 0: never
+    request_timeout_seconds: int = REQUEST_TIMEOUT_SECONDS  # then a request is told of; 0: never
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +168,12 @@ def parse(document: Mapping[str, object], relative_to: Path | None = None) -> Po
     pool = _table(document["pool"])
     shared = _workers(pool, Workers())
     alone = replace(shared, count=1)
+    timeout = _number(pool.get(REQUEST_TIMEOUT, REQUEST_TIMEOUT_SECONDS))
     return Pool(
         name=str(pool["name"]),
         apps=tuple(
-            _app(_table(app), relative_to or Path(), alone) for app in _array(document["apps"])
+            _app(_table(app), relative_to or Path(), alone, timeout)
+            for app in _array(document["apps"])
         ),
         shared=shared,
         preload=tuple(str(module) for module in _array(pool.get("preload", ()))),
@@ -202,7 +208,7 @@ def _workers(table: Mapping[str, object], default: Workers) -> Workers:
     )
 
 
-def _app(app: Mapping[str, object], folder: Path, alone: Workers) -> App:
+def _app(app: Mapping[str, object], folder: Path, alone: Workers, timeout: int) -> App:
     interface = ASGI if ASGI in app else WSGI
     module, _, attribute = str(app[interface]).partition(":")
     return App(
@@ -221,6 +227,7 @@ def _app(app: Mapping[str, object], folder: Path, alone: Workers) -> App:
         warm_up=tuple(str(path) for path in _array(app.get("warm_up", ()))),
         own=_workers(app, alone) if app.get("isolation") == PROCESS else None,
         idle_seconds=_number(app.get(IDLE, 0)),
+        request_timeout_seconds=_number(app.get(REQUEST_TIMEOUT, timeout)),
     )
 
 
@@ -234,6 +241,7 @@ def _pool_problems(pool: object) -> Iterator[str]:
     for key in TIMEOUTS:
         if key in pool:
             yield from _number_problems(f"pool.{key}", pool[key], TIMEOUT_SECONDS, "")
+    yield from _request_timeout_problems("pool", pool)
     yield from _preload_problems("pool.preload", pool.get("preload", ()))
     yield from _memory_problems("pool.memory", pool.get("memory", {}))
 
@@ -289,7 +297,14 @@ def _apps_problems(apps: object) -> Iterator[str]:
                 yield f"{place}.wsgi: {_show(app[WSGI])} is one too many: an app has wsgi, or asgi"
         yield from _environment_problems(f"{place}.environment", app.get("environment", {}))
         yield from _warm_up_problems(f"{place}.warm_up", app.get("warm_up", ()))
+        yield from _request_timeout_problems(place, app)
         yield from _isolation_problems(place, app)
+
+
+def _request_timeout_problems(place: str, table: Mapping[str, object]) -> Iterator[str]:
+    if REQUEST_TIMEOUT in table:
+        value = table[REQUEST_TIMEOUT]
+        yield from _number_problems(f"{place}.{REQUEST_TIMEOUT}", value, SECONDS, ", 0 for never")
 
 
 def _warm_up_problems(place: str, paths: object) -> Iterator[str]:

@@ -54,6 +54,11 @@ def due(limits: Limits, life: Life, now: float) -> str:
     return ""
 
 
+def stuck(seconds: float) -> str:
+    """Return why a worker whose threads are all stuck has to be replaced, or ""."""
+    return f"all its threads busy for {age(seconds)} or longer" if seconds else ""
+
+
 def _mb(kb: int) -> str:
     return f"{kb / _KB_PER_MB:.1f}".removesuffix(".0")
 

@@ -21,7 +21,7 @@ from gunicorn.http import Request
 from gunicorn.http.wsgi import Response
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from . import context, failures
+from . import context, failures, leaving, running
 from .client_socket import GONE, INCOMPLETE, TOO_LONG, ClientSocket
 from .ledger import SHARED, Ledger
 from .pool import Timeouts
@@ -30,6 +30,7 @@ from .recycling import Limits
 FIRST_BYTE_SECONDS = 5.0  # for a client that connects and says nothing
 LINGER_SECONDS = 2.0  # for a client to take the end of its answer (RFC 9112 section 9.6)
 DRAIN_SECONDS = 25  # then it gives up what still runs, and says so
+EXAMINE_SECONDS = 1.0  # between two looks at the requests that run
 
 STARTING, ACCEPTING, LEAVING = range(3)
 # Those that end it, or put it to sleep.
@@ -66,6 +67,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         self._heads: deque[TConn] = deque()  # connections with a part of a request's head
         self._slow = 0  # clients given up since that was logged
         self._next_report = 0.0
+        self._next_examination = 0.0
 
     @property
     def stage(self) -> int:
@@ -81,6 +83,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
     def idle_since(self) -> float:
         """Since when, of time.monotonic(), it has had no connection open; 0.0 while it has one."""
         return self._ledger.idle_since
+
+    @property
+    def stuck_seconds(self) -> float:
+        """For how long all its threads have been busy that should not be; 0.0 if not all are."""
+        return self._ledger.stuck_seconds
 
     def _enter_stage(self, stage: int) -> None:
         if self.stage == stage:
@@ -119,6 +126,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
             self.log.warning(
                 "gave up on %d request(s), still running after %d s", self._running, DRAIN_SECONDS
             )
+            for one in running.all_running().values():
+                self.log.warning("gave up on %s", one.name)
+            leaving.abandon_threads()
         if self._falls_asleep:
             sys.exit(ASLEEP)
 
@@ -127,6 +137,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         super().wait_for_and_dispatch_events(timeout)
         self._note_idleness()
         self._report_slow_clients()
+        self._examine_requests()
 
     def _report_slow_clients(self) -> None:
         """Log how many were given up, rarely: they must not fill a log."""
@@ -135,6 +146,24 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
             self.log.warning("gave up %d client(s) that were too slow", self._slow)
             self._slow = 0
             self._next_report = now + REPORT_SECONDS
+
+    def _examine_requests(self) -> None:
+        """Tell of requests that do not end, and the arbiter if every thread has one."""
+        now = time.monotonic()
+        if now < self._next_examination:
+            return
+        self._next_examination = now + EXAMINE_SECONDS
+        requests = running.all_running()
+        if not requests and not self.stuck_seconds:
+            return
+        addresses = [one.getsockname() for one in self.sockets]
+        pool = running.OwnPool(addresses, self.app.dispatcher.serves)
+        found = running.examine(requests, self.cfg.threads, pool, now)
+        for report in found.reports:
+            self.log.warning("%s", report)
+        before, self._ledger.stuck_seconds = self.stuck_seconds, found.stuck_seconds
+        if found.stuck_seconds and not before:
+            self._call_arbiter()
 
     def _note_idleness(self) -> None:
         if self.nr_conns:
@@ -220,6 +249,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
 
         gunicorn would take a SystemExit, an OSError or a StopIteration for its own.
         """
+        running.begin(req, time.monotonic())
         try:
             return bool(super().handle_request(req, conn))
         except BaseException as error:
@@ -230,6 +260,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
                 with contextlib.suppress(OSError):
                     util.write_error(conn.sock, 500, "Internal Server Error", "")
             return False
+        finally:
+            running.end()
 
     def note_answer(self, req: Request, _environ: dict[str, Any], resp: Response | None) -> None:
         """Note, as gunicorn's hook post_request, whether anything of an answer is on its way."""

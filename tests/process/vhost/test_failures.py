@@ -57,6 +57,13 @@ def broken(start_response, text):
     yield b"half"
     fail(text)
 
+def endless():
+    try:
+        while True:
+            yield bytes(100_000)
+    finally:
+        open("has-ended", "w").close()
+
 def application(environ, start_response):
     _, place, kind = environ["PATH_INFO"].split("/")
     text = f"{place} {kind}"
@@ -73,6 +80,8 @@ def application(environ, start_response):
         return Body(text)
     if place == "map":
         return map(fail, [text])
+    if place == "endless":
+        return endless()
     if place == "thread":
         thread = threading.Thread(target=fail, args=(text,))
         thread.start()
@@ -307,6 +316,16 @@ def test_nothing_that_an_app_does_ends_its_event_loop(server: Server, path: str)
     told = "the app has stopped its event loop" if place == "stop" else f"{place} {kind}"
     wait_until(lambda: traceback_of(server, "asgi", told))
     assert_all_serve(server)
+
+
+def test_a_client_that_hangs_up_is_no_failure_of_the_app(server: Server) -> None:
+    ended = server.sockets.folder / "wsgi" / "has-ended"
+    with contextlib.closing(Connection(server.sockets.path)) as connection:
+        connection.request("GET", "/endless/stream", headers={"Host": "wsgi.test"})
+        connection.getresponse().read(1000)
+    wait_until(ended.exists)
+    assert_all_serve(server)
+    assert "/endless/stream" not in server.log.read_text()
 
 
 @contextlib.contextmanager

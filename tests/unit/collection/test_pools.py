@@ -89,6 +89,8 @@ def test_import_roots_reach_the_pool_file(local):
 @pytest.mark.parametrize("memory", [{}, {"memory": {"freeze": False}}])
 def test_what_the_inventory_says_of_a_pool_is_what_its_file_says(local, memory):
     local[0].update(workers=3, max_private_mb=50, body_timeout_seconds=9, **memory)
+    local[0]["request_timeout_seconds"] = 30
+    local[0]["apps"][0]["request_timeout_seconds"] = 5
     local[0]["apps"][2].update(threads=2, max_age_seconds=60, warm_up=["/", '/ü?a="b"'])
     environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters["to_json"] = json.dumps
@@ -100,6 +102,8 @@ def test_what_the_inventory_says_of_a_pool_is_what_its_file_says(local, memory):
     }
     assert document["pool"].get("memory") == memory.get("memory")
     assert document["apps"][2]["max_age_seconds"] == 60
+    assert document["pool"]["request_timeout_seconds"] == 30
+    assert document["apps"][0]["request_timeout_seconds"] == 5
 
 
 def test_one_host_in_two_apps_of_a_pool_is_refused_once(local):

@@ -23,6 +23,7 @@ class FakeWorker:
         self.stage = STARTING
         self.requests = 0
         self.idle_since = 0.0
+        self.stuck_seconds = 0.0
 
 
 class Watched:

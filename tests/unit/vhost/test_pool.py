@@ -20,6 +20,7 @@ max_private_mb = 60
 max_age_seconds = 7200
 header_timeout_seconds = 5
 send_timeout_seconds = 30
+request_timeout_seconds = 30
 preload = ["django", "sqlalchemy.orm"]
 memory = { gc_at_load = true, freeze = false }
 
@@ -31,6 +32,7 @@ wsgi = "blog.wsgi:application"
 import_roots = ["lib", "."]
 environment = { BLOG_TITLE = "Blog" }
 warm_up = ["/", "/b/page?number=2"]
+request_timeout_seconds = 0
 
 [[apps]]
 name = "motd"
@@ -65,6 +67,7 @@ def test_the_documented_format_is_read_in_full() -> None:
         environment={"BLOG_TITLE": "Blog"},
         import_roots=(Path("lib"), Path()),
         warm_up=("/", "/b/page?number=2"),
+        request_timeout_seconds=0,
     )
     motd = pool.App(
         name="motd",
@@ -72,6 +75,7 @@ def test_the_documented_format_is_read_in_full() -> None:
         directory=Path("/etc/kechi/pools/motd"),
         module="motd",
         attribute="application",
+        request_timeout_seconds=30,
     )
     shop = pool.App(
         name="shop",
@@ -83,6 +87,7 @@ def test_the_documented_format_is_read_in_full() -> None:
             count=1, threads=2, max_requests=500, max_private_mb=0, max_age_seconds=7200
         ),
         idle_seconds=600,
+        request_timeout_seconds=30,
     )
     assert parsed == pool.Pool(
         "main",
@@ -112,6 +117,7 @@ def test_counts_left_out_have_their_documented_defaults() -> None:
     parsed = pool.parse(document)
     assert parsed.shared == pool.Workers(0, 0, 0, 0, 0), "0: by the machine, and no limit"
     assert (parsed.preload, parsed.memory) == ((), pool.Memory())
+    assert [app.request_timeout_seconds for app in parsed.apps] == [0, 60, 60]
 
 
 MISSING = object()
@@ -136,6 +142,8 @@ BAD: list[tuple[str, object, str]] = [
         "pool.max_requests: -1 is not a whole number from 0 to 1000000000, 0",
     ),
     ("pool.max_private_mb", "60", 'pool.max_private_mb: "60" is not a whole number from 0 to 100'),
+    ("pool.request_timeout_seconds", -1, "pool.request_timeout_seconds: -1 is not a whole number"),
+    ("apps.1.request_timeout_seconds", "1", 'apps[1].request_timeout_seconds: "1" is not a whole'),
     ("pool.max_age_seconds", 0.5, "pool.max_age_seconds: 0.5 is not a whole number from 0 to 10"),
     (
         "pool.header_timeout_seconds",
