@@ -16,6 +16,7 @@ POOL_OPTIONS = (*COUNTS, *TIMEOUTS, REQUEST_TIMEOUT, "preload", "memory")
 APP_OPTIONS = ("import_roots", "warm_up", "isolation", REQUEST_TIMEOUT, IDLE, *COUNTS)
 # what the front end takes, beside an app's static files
 SITE_OPTIONS = ("certificate", "client_max_body_mb", "requests_per_second")
+HEAD_OPTIONS = ("limit_request_line", "limit_request_field_size")  # an app's, or its pool's
 APPS_ROOT = "/srv/www"
 POOLS_ROOT = "/srv/kechi"
 SOCKETS_ROOT = "/run/kechi"
@@ -89,11 +90,20 @@ def sites(pools: Sequence[Pool]) -> list[dict[str, Any]]:
             "hosts": list(app["hosts"]),
             "socket": socket(pool, app),
             **{key: app[key] for key in SITE_OPTIONS if app.get(key) is not None},
+            **{
+                key: value
+                for key in HEAD_OPTIONS
+                if (value := _of_app_or_pool(key, pool, app)) is not None
+            },
             **({"static": _static(app)} if app.get("static") else {}),
         }
         for pool in present(pools)
         for app in pool["apps"]
     ]
+
+
+def _of_app_or_pool(key: str, pool: Pool, app: Mapping[str, Any]) -> Any:
+    return app[key] if app.get(key) is not None else pool.get(key)
 
 
 def backups(pools: Sequence[Pool]) -> list[dict[str, str]]:

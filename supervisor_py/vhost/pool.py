@@ -35,6 +35,8 @@ THREADS = range(1, 65)
 MAX_REQUESTS = range(0, 1_000_000_001)
 MEGABYTES = range(0, 1_000_001)
 SECONDS = range(0, 1_000_000_001)
+HEAD_BYTES = range(256, 32_769)  # of a request's line, or of one of its header fields
+HEAD_FIELDS = range(20, 1001)
 WSGI, ASGI = "wsgi", "asgi"  # the keys of an app's object, and how that is called
 SHARED, PROCESS = "shared", "process"  # what `isolation` may be
 COUNTS = {  # the keys of a group's workers: what is allowed, and what 0 means
@@ -43,6 +45,9 @@ COUNTS = {  # the keys of a group's workers: what is allowed, and what 0 means
     "max_requests": (MAX_REQUESTS, ", 0 for no limit"),
     "max_private_mb": (MEGABYTES, ", 0 for no limit"),
     "max_age_seconds": (SECONDS, ", 0 for no limit"),
+    "limit_request_line": (HEAD_BYTES, ""),
+    "limit_request_fields": (HEAD_FIELDS, ""),
+    "limit_request_field_size": (HEAD_BYTES, ""),
 }
 TIMEOUT_SECONDS = range(1, 3601)
 TIMEOUTS = ("header_timeout_seconds", "body_timeout_seconds", "send_timeout_seconds")
@@ -88,6 +93,10 @@ class Workers:
     max_requests: int = 0
     max_private_mb: int = 0  # memory that the process alone holds
     max_age_seconds: int = 0
+    # What nginx lets through by default; more is 414 or 431.
+    limit_request_line: int = 8190
+    limit_request_fields: int = 100
+    limit_request_field_size: int = 8190
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,13 +208,8 @@ def read(path: Path | str) -> Pool:
 
 
 def _workers(table: Mapping[str, object], default: Workers) -> Workers:
-    return Workers(
-        count=_number(table.get("workers", default.count)),
-        threads=_number(table.get("threads", default.threads)),
-        max_requests=_number(table.get("max_requests", default.max_requests)),
-        max_private_mb=_number(table.get("max_private_mb", default.max_private_mb)),
-        max_age_seconds=_number(table.get("max_age_seconds", default.max_age_seconds)),
-    )
+    given = {"count" if key == "workers" else key: table[key] for key in COUNTS if key in table}
+    return replace(default, **{key: _number(value) for key, value in given.items()})
 
 
 def _app(app: Mapping[str, object], folder: Path, alone: Workers, timeout: int) -> App:

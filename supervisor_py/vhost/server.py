@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.http import message
 
 from .arbiter import Arbiter, Terms
 from .dispatcher import Dispatcher
@@ -45,6 +46,8 @@ class Application(BaseApplication):  # type: ignore[misc]
     ) -> None:
         """`all_must_start`: a worker in which an app can't be started ends."""
         self._all_must_start = all_must_start
+        # gunicorn cuts the limit to this one.
+        message.MAX_REQUEST_LINE = max(message.MAX_REQUEST_LINE, workers.limit_request_line)
         self._settings = {
             "bind": list(bind),
             "workers": workers.count,
@@ -53,6 +56,9 @@ class Application(BaseApplication):  # type: ignore[misc]
             "worker_connections": CONNECTIONS,
             "worker_tmp_dir": MEMORY_FILES if Path(MEMORY_FILES).is_dir() else None,
             "keepalive": KEEPALIVE_SECONDS,
+            "limit_request_line": workers.limit_request_line,
+            "limit_request_fields": workers.limit_request_fields,
+            "limit_request_field_size": workers.limit_request_field_size,
             # A client's SCRIPT_NAME, or X_Forwarded_For beside X-Forwarded-For, is a 400.
             "forwarder_headers": "",
             "header_map": "refuse",

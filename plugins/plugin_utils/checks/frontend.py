@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ....supervisor_py.vhost import hosts
+from ....supervisor_py.vhost.pool import HEAD_BYTES
 from .. import site_problems
+from ..pools import HEAD_OPTIONS
 from ..settings import problem
 from .common import Machine, Values, at_least, within
 
@@ -98,6 +100,10 @@ def _sites(sites: Any, inventory: Path) -> Iterator[str]:
             yield problem(f"{at}.name", name, "is another site's, too", site)
         names.add(name)
         yield from site_problems.problems(at, site, inventory, absolute=True)
+        for key in HEAD_OPTIONS:
+            if site.get(key) is not None and int(site[key]) not in HEAD_BYTES:
+                fault = f"is out of range; allowed: {HEAD_BYTES[0]} to {HEAD_BYTES[-1]} bytes"
+                yield problem(f"{at}.{key}", site[key], fault, site)
         for place, host in enumerate(site["hosts"]):
             path = f"{at}.hosts[{place}]"
             known = hosts.site(str(host))

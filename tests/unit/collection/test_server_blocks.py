@@ -72,6 +72,19 @@ def configuration(sites, **variables):
     return template.render({**role, "frontend_sites": sites, **variables})
 
 
+def test_nginx_lets_through_the_longest_request_line_and_field_that_an_app_takes():
+    assert "large_client_header_buffers" not in configuration(SITES), "nginx's own 8k"
+    for key, value, size in (
+        ("limit_request_line", 8191, 9),
+        ("limit_request_field_size", 16382, 16),
+        ("limit_request_line", 256, None),
+    ):
+        sites = [*SITES[:3], {**SITES[3], key: value}]
+        text = f"large_client_header_buffers 4 {size}k;"
+        for block in servers(sites):
+            assert (text in block) == (size is not None), "in each: nginx reads it before the host"
+
+
 def servers(sites, **variables):
     """The server blocks but the one for this machine alone, as they are in the file."""
     text = configuration(sites, **variables)

@@ -144,6 +144,10 @@ BAD: list[tuple[str, object, str]] = [
     ("pool.max_private_mb", "60", 'pool.max_private_mb: "60" is not a whole number from 0 to 100'),
     ("pool.request_timeout_seconds", -1, "pool.request_timeout_seconds: -1 is not a whole number"),
     ("apps.1.request_timeout_seconds", "1", 'apps[1].request_timeout_seconds: "1" is not a whole'),
+    ("pool.limit_request_line", 0, "pool.limit_request_line: 0 is not a whole number from 256 to"),
+    ("pool.limit_request_fields", 9, "pool.limit_request_fields: 9 is not a whole number from 20"),
+    ("apps.2.limit_request_field_size", 99999, "apps[2].limit_request_field_size: 99999 is not"),
+    ("apps.1.limit_request_line", 9000, "apps[1].limit_request_line: 9000 can't be the app's own"),
     ("pool.max_age_seconds", 0.5, "pool.max_age_seconds: 0.5 is not a whole number from 0 to 10"),
     (
         "pool.header_timeout_seconds",
