@@ -34,7 +34,7 @@ class Builder:
     """Runs programs of strangers.
 
     Args:
-        run_command: AnsibleModule's.
+        run_command: runs a command, and bounds what it says.
         memory_mb: what all processes of one call may take.
         seconds: how long one call may take.
     """

@@ -97,6 +97,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils import bounded
+
 CGROUPS = Path("/sys/fs/cgroup")
 SAMPLE_SECONDS = "1"
 SAMPLER_SECONDS = 30  # for its last sample
@@ -152,7 +154,7 @@ class Restarts:
         if done.returncode == 0:
             return ""
         read = ["journalctl", "--no-pager", "--output=cat", f"--lines={SHOWN_LINES}"]
-        _, journal, _ = self._module.run_command([*read, f"--unit={unit}"])
+        _, journal, _ = bounded.run([*read, f"--unit={unit}"])
         return f"the reload of {unit} failed: {done.stderr.strip()}\n{journal.strip()}"
 
     def _settle(self) -> None:

@@ -155,7 +155,7 @@ from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import health, hooks, journal, release_sets, releases
+from ..module_utils import bounded, health, hooks, journal, release_sets, releases
 
 Properties = dict[str, str]
 
@@ -290,10 +290,14 @@ def readable(told: str) -> str:
 
 
 class Pools:
-    """The effects: systemctl, and the digests' files."""
+    """The effects: systemctl, and the digests' files.
 
-    def __init__(self, module: AnsibleModule) -> None:
+    `run` runs what may say anything at any length: programs of apps, and the journal.
+    """
+
+    def __init__(self, module: AnsibleModule, run: hooks.Run | None = None) -> None:
         self.module = module
+        self._run_strangers: hooks.Run = run or module.run_command
         self._since: journal.Since | None = None  # the begin of the current try
 
     def show(self, unit: str) -> Properties:
@@ -342,7 +346,7 @@ class Pools:
 
     def bring(self, pool: dict[str, Any], target: str, steps: list[str]) -> None:
         """Do the steps; raises PoolError."""
-        self._since = journal.Since(self.module.run_command)
+        self._since = journal.Since(self._run_strangers)
         noted = False
         for step in steps:
             if step not in BEFORE and step != "activate" and not noted:
@@ -481,13 +485,13 @@ class Pools:
             return
         folder = release_sets.Sets(pool["name"]).path(target)
         words = [f"{folder}/venv/bin/vhost_server", "--check", f"{folder}/{release_sets.POOL_FILE}"]
-        fault = self._trial(pool).run(self.module.run_command, words, {}, "")
+        fault = self._trial(pool).run(self._run_strangers, words, {}, "")
         if fault:
             raise PoolError(f"what is new can't be served, so it goes on as it is: {fault}")
 
     def _check_program(self, pool: dict[str, Any], program: str) -> None:
         words = ["test", "-f", program, "-a", "-x", program]
-        if self._trial(pool).run(self.module.run_command, words, {}, ""):
+        if self._trial(pool).run(self._run_strangers, words, {}, ""):
             raise PoolError(
                 f"what is new can't be served, so it goes on as it is: {program} is no program"
                 f" that kechi-{pool['name']} may run"
@@ -583,9 +587,7 @@ class Pools:
                 tasks=pool["tasks_max"],
             )
             for words in hook["commands"]:
-                fault = confined.run(
-                    self.module.run_command, words, hook["environment"], virtualenv
-                )
+                fault = confined.run(self._run_strangers, words, hook["environment"], virtualenv)
                 if fault:
                     raise PoolError(
                         f"a hook of the app {hook['app']} failed, so it goes on as it is: {fault}",
@@ -749,7 +751,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     os.umask(0o022)
-    effects = Pools(module)
+    effects = Pools(module, bounded.run)
     effects.warn_of_forgotten(module.params["known"])
     actions = {}
     for pool in module.params["pools"]:

@@ -125,7 +125,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import building
+from ..module_utils import bounded, building
 
 PYTHON = "/usr/bin/python3"
 MARK = "kechi-requirements.digest"
@@ -430,7 +430,7 @@ def main() -> None:
     os.umask(0o022)
     scripts = [f"{name}\n{text}" for name, text in sorted(module.params["scripts"].items())]
     limits = (module.params["memory_max_mb"], module.params["timeout_seconds"])
-    installer = Installer(module, building.Builder(module.run_command, *limits))
+    installer = Installer(module, building.Builder(bounded.run, *limits))
     paths = {}
     filled = []
     removed: list[str] = []

@@ -537,6 +537,7 @@ def main_fails(machine, monkeypatch, target, **more):
         **vars(machine.pools.module) | {"params": params}, check_mode=False, fail_json=fail_json
     )
     monkeypatch.setattr(pool_state, "AnsibleModule", lambda **_options: module)
+    monkeypatch.setattr(pool_state.bounded, "run", machine.run)
     with pytest.raises(SystemExit):
         pool_state.main()
     return said["msg"]
