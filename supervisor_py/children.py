@@ -13,7 +13,7 @@ from .sdnotify import NOTIFY_SOCKET
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Set
     from typing import Any
 
     from .effects import Program
@@ -32,6 +32,7 @@ _REMEMBERED = 8  # generations whose last words are kept
 _PROBE_MARGIN = 0.5  # seconds
 _PROBE_LEAST = 0.1  # seconds
 _DRAIN_PIECES = 16  # reads of a dead generation's pipe: it can't hold more
+_ROUNDS = 100  # of SIGKILL to what forks faster than we look
 
 
 class Work(Record):
@@ -55,12 +56,15 @@ class _Prober(Record):
 class _Child:
     """A generation's main process, and all that it is watched by."""
 
-    def __init__(self, pid: int, pidfd: int, readiness: Readiness) -> None:
+    def __init__(self, pid: int, pidfd: int, readiness: Readiness, began: int) -> None:
         self.pid = pid
         self.pidfd = pidfd
         self.readiness = readiness
+        self.main = orphans.Main(pid, began)
         self.prober: _Prober | None = None
-        self.left: dict[int, int] = {}  # pids by pidfd, of what the main process left behind
+        self.ended = False  # the main process has
+        self.left: dict[int, int] = {}  # pids by pidfd, of what it left behind
+        self.rounds = 0  # of SIGKILL to those
 
 
 class Children:
@@ -84,6 +88,18 @@ class Children:
         self._inodes = orphans.socket_inodes(work.listeners.fds())
         self._children: dict[int, _Child] = {}
         self._relays: dict[int, Relay] = {}
+        self.since = 0  # when the first of them began, in ticks since boot
+        self.helpers: Callable[[], Set[int]] = frozenset  # pids of what others here have forked
+
+    def ours(self) -> Set[int]:
+        """Return the pids of all children that somebody here waits for."""
+        found = set(self.helpers())
+        for child in self._children.values():
+            if not child.ended:
+                found.add(child.pid)
+            if child.prober:
+                found.add(child.prober.pid)
+        return found
 
     # Starting one
 
@@ -129,7 +145,8 @@ class Children:
         attempt.undo.append(lambda: _end(pid))
         pidfd = os.pidfd_open(pid)
         attempt.undo.append(lambda: os.close(pidfd))
-        child = _Child(pid, pidfd, readiness)
+        child = _Child(pid, pidfd, readiness, _began(pid))
+        self.since = self.since or child.main.began
         self._adopt(number, child, relay, attempt)
         return child
 
@@ -143,6 +160,7 @@ class Children:
                     number=number,
                     pid=child.pid if child else 0,
                     left=bool(child and child.left),
+                    began=child.main.began if child else 0,
                     notify=child.readiness.fileno() if child else handover.NO_FD,
                     pipe=relay.read_end if relay.open else handover.NO_FD,
                     tail=relay.tail,
@@ -151,8 +169,9 @@ class Children:
                 found.append(one.values())
         return found
 
-    def resume(self, handed: list[handover.Child]) -> None:
+    def resume(self, handed: list[handover.Child], since: int) -> None:
         """Take over the generations of our predecessor in this process; raises OSError."""
+        self.since = since
         for one in handed:
             if one.pipe != handover.NO_FD:
                 os.set_inheritable(one.pipe, False)
@@ -165,15 +184,17 @@ class Children:
                 pidfd = -1 if one.left else os.pidfd_open(one.pid)
             except ProcessLookupError:
                 continue  # ended since: who is only checked is not its parent, and can't see how
-            child = _Child(one.pid, pidfd, readiness)
+            child = _Child(one.pid, pidfd, readiness, one.began or _began(one.pid))
+            child.ended = one.left
             self._children[one.number] = child
-            if one.left:
-                if not self._watch_left(one.number, child):
-                    self._gone(one.number)
-                    self._died(events.Vanished(one.number))
-                continue
-            self._poller.watch(one.notify, self._calling(self._heard, one.number))
-            self._poller.watch(child.pidfd, self._calling(self._ended, one.number))
+            if not child.ended:
+                self._poller.watch(one.notify, self._calling(self._heard, one.number))
+                self._poller.watch(child.pidfd, self._calling(self._ended, one.number))
+        # Not before all are known: what is one's is not another's.
+        for number, child in list(self._children.items()):
+            if child.ended and not self._watch_left(number, child):
+                self._gone(number)
+                self._died(events.Vanished(number))
 
     @staticmethod
     def _calling(callback: Callable[[int], None], number: int) -> Callable[[], None]:
@@ -266,6 +287,7 @@ class Children:
         for fd in (child.pidfd, child.readiness.fileno()):
             self._poller.forget(fd)
         os.close(child.pidfd)
+        child.ended = True
         left = self._watch_left(number, child)
         if not left:
             self._gone(number)
@@ -276,22 +298,27 @@ class Children:
         self._children.pop(number).readiness.close()
         self._tell_probers()
 
-    def _left_behind(self, number: int, child: _Child) -> list[int]:
+    def _left_behind(self, number: int, child: _Child) -> dict[int, orphans.Process]:
         relay = self._relays.get(number)
         pipe = os.fstat(relay.read_end).st_ino if relay and relay.open else 0
+        given = orphans.Given(child.main, child.readiness.address, pipe)
+        others = [one.main for one in self._children.values() if not one.ended]
         try:
-            return orphans.left_behind(child.readiness.address, self._inodes, pipe)
+            return orphans.left_behind(given, self._inodes, others, self.ours(), self.since)
         except OSError as error:  # no descriptors left
             self._output.say(f"can't see what worker {child.pid} left behind: {error.strerror}")
-            return []
+            return {}
 
     def _watch_left(self, number: int, child: _Child) -> list[int]:
         """Watch what a generation has left behind; return the process ids."""
-        for pid in self._left_behind(number, child):
+        for pid, seen in self._left_behind(number, child).items():
             try:
                 pidfd = os.pidfd_open(pid)
             except OSError:
                 continue  # gone by now
+            if orphans.look(pid) != seen or not self._is_ours_to_end(child, pid, pidfd):
+                os.close(pidfd)  # somebody else has its pid
+                continue
             try:
                 self._poller.watch(pidfd, self._left_calling(number, pidfd))
             except OSError:
@@ -300,6 +327,14 @@ class Children:
                 continue
             child.left[pidfd] = pid
         return list(child.left.values())
+
+    def _is_ours_to_end(self, child: _Child, pid: int, pidfd: int) -> bool:
+        try:
+            signals.send(pidfd, 0)
+        except PermissionError:
+            self._output.say(f"worker {child.pid} left process {pid} of another user behind")
+            return False
+        return True
 
     def _left_calling(self, number: int, pidfd: int) -> Callable[[], None]:
         return lambda: self._left_ended(number, pidfd)
@@ -312,9 +347,21 @@ class Children:
         # The last of them may have been replaced by a child of its own since we looked.
         if not child.left and self._watch_left(number, child):
             self.send(number, signals.KILL)
+            child.rounds += 1
+            if child.rounds == _ROUNDS:
+                self._give_up(child)
         if not child.left:
             self._gone(number)
             self._died(events.Vanished(number))
+
+    def _give_up(self, child: _Child) -> None:
+        """Let the next generation start all the same: it will be older than that one."""
+        pids = ",".join(map(str, child.left.values()))
+        self._output.say(f"can't end what worker {child.pid} left behind: it forks on ({pids})")
+        for pidfd in child.left:
+            self._poller.forget(pidfd)
+            os.close(pidfd)
+        child.left.clear()
 
     def _end_prober(self, child: _Child) -> None:
         if child.prober:
@@ -379,6 +426,11 @@ def _end(pid: int) -> None:
     """End a child at once."""
     os.kill(pid, signals.KILL)
     os.waitpid(pid, 0)
+
+
+def _began(pid: int) -> int:
+    """Return when a child of ours began, in ticks since boot: dead or not, it has an entry."""
+    return int(orphans.read(pid, "stat").rpartition(b")")[2].split()[19])
 
 
 def _random() -> float:

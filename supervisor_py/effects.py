@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from . import signals
+from . import orphans, signals
 from .record import Record
 
 TYPE_CHECKING = False
@@ -92,6 +92,7 @@ def _become(program: Program, environment: Mapping[str, str], streams: Streams) 
         if streams.alone:
             os.closerange(_STDERR + 1, _FDS)
         signals.reset_for_child()
+        orphans.set_mark()
         variables = dict(environment)
         if "LISTEN_FDS" in variables:
             variables["LISTEN_PID"] = str(os.getpid())

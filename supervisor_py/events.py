@@ -50,7 +50,7 @@ class Reported(Event):
 class Died(Event):
     """A generation's main process ended, with its raw wait status.
 
-    `left` are processes of it that still hold the listening sockets; Vanished tells of their end.
+    `left` are processes of it that have not ended; Vanished tells of their end.
     """
 
     number: int

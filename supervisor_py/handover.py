@@ -48,6 +48,7 @@ class Child(Record):
     pipe: int
     tail: bytes
     rest: bytes
+    began: int = 0  # ticks since boot; 0: its predecessor did not know
 
     def values(self) -> dict[str, Any]:
         """Return it as marshal can write it."""
@@ -73,6 +74,7 @@ class Handover(Record):
     log_streams: list[int] = []  # noqa: RUF012
     unwritten: bytes = b""  # what our stderr has not taken yet
     lost: int = 0  # bytes that it never will
+    since: int = 0  # when the first generation began, in ticks since boot
 
     def fds(self) -> list[int]:
         """Return the fds that must stay open, but for the listening sockets, which always do."""

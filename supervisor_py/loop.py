@@ -6,7 +6,18 @@ import errno
 import os
 import time
 
-from . import __version__, control, effects, events, handover, machine, model, report, signals
+from . import (
+    __version__,
+    control,
+    effects,
+    events,
+    handover,
+    machine,
+    model,
+    reaper,
+    report,
+    signals,
+)
 from .children import Children, Work, clock
 from .control import ControlServer
 from .output import Output
@@ -49,8 +60,9 @@ class Caught:
         for number in self._NUMBERS:
             signals.catch(number, self._catch)
         signals.ignore(signals.ALRM)  # as Perl's start_server does
-        # Were it ignored, as some runners leave it, children would vanish without a wait status.
-        signals.use_default(signals.CHLD)
+        # Caught, it wakes us for the dead of others that came to us; ignored, as some runners leave
+        # it, children would vanish without a wait status.
+        signals.catch(signals.CHLD, _nothing)
         signals.unblock_all()
 
     def remove(self) -> None:
@@ -77,6 +89,10 @@ class Caught:
             self.stop = self.stop or signals.name_of(number)
         else:
             self._flags.add(number)
+
+
+def _nothing(_number: int, _frame: object) -> None:
+    """Take a signal that only has to end a wait."""
 
 
 class Held(Record):
@@ -129,11 +145,17 @@ class SuperDaemon:
         self._children = Children(
             work, self._poller, self._output, self._deaths.append, self._events.append
         )
+        self._children.helpers = self._helpers
         self._logger = _logger(log, self._poller, self._output, held.variables)
         self._upgrader = Upgrader(self._poller, self._output, held.variables, self._events.append)
         self._control: ControlServer | None = None
         if held.control:
             self._control = ControlServer(held.control, self._poller, self._requested)
+
+    def _helpers(self) -> set[int]:
+        """Return the pids of the processes that work for us, and are no generation's."""
+        helpers = (self._logger, self._upgrader)
+        return {one.pid for one in helpers if one and one.pid}
 
     # Waiting
 
@@ -197,6 +219,7 @@ class SuperDaemon:
             log_read_end=log.read_end if log else handover.NO_FD,
             log_pid=self._logger.pid if self._logger else 0,
             log_streams=log.streams if log else [],
+            since=self._children.since,
             unwritten=unwritten,
             lost=lost,
         )
@@ -208,11 +231,12 @@ class SuperDaemon:
         """
         self._about = self._about.but(started=handed.started)
         self._state = handover.state(handed, self._environment.policy)
-        self._children.resume(handover.children(handed))
         if self._control:
             self._control.adopt(handed.clients, handed.last_client)
         if self._logger:
             self._logger.resume(handed.log_pid, handed.log_streams)
+        # Last: it tells what others have forked from what a generation has left behind.
+        self._children.resume(handover.children(handed), handed.since)
         self._output.resume(handed.unwritten, handed.lost)
         self._first = events.Resumed(
             f"upgraded start_server from {handed.version} to {__version__}"
@@ -225,6 +249,7 @@ class SuperDaemon:
 
         A stop goes first. Deaths go before all that could make a dead generation the serving one.
         """
+        reaper.bury(self._children.ours())
         if self._caught.stop and not self._state.stopping:
             self._feed(events.StopAsked(self._caught.stop))
         # Before the envdir is read: what was written into it before a HUP counts for that.

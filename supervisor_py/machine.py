@@ -150,11 +150,11 @@ class _Step:
             self._serving_died(one, how)
 
     def _left_behind(self, one: Generation, left: tuple[int, ...]) -> None:
-        """End what a dead generation has left: it would answer requests with old code."""
+        """End what a dead generation has left: it would serve old code, or add up over restarts."""
         signal = signals.KILL if one.killed else self.state.policy.signal_on_term.number
         pids = ",".join(map(str, left))
         self._say(
-            f"worker {one.pid} left processes behind that hold the sockets, "
+            f"worker {one.pid} left processes behind, "
             f"sending {signals.name_of(signal)} to them:{pids}"
         )
         if one.phase == model.DRAINING:

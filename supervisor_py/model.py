@@ -24,7 +24,7 @@ TRANSITIONS = {
     (STARTING, DRAINING): "it was not ready in time, left processes behind, or a stop was asked",
     (STARTING, GONE): "it died, a failed attempt that is tried again after a back-off",
     (SERVING, RETIRING): "a newer generation serves",
-    (SERVING, DRAINING): "a stop was asked, or it died and left processes with the sockets",
+    (SERVING, DRAINING): "a stop was asked, or it died and left processes behind",
     (SERVING, GONE): "it died, and a new one is started at once",
     (RETIRING, SERVING): "the newer generation died before this one was signalled",
     (RETIRING, DRAINING): "the kill-old delay is over, it left processes, or a stop was asked",
@@ -87,7 +87,7 @@ class Generation(Record):
     ready: float | None = None  # when it was first taken to serve
     told: bool = False  # it said READY=1 itself
     killed: bool = False
-    left: bool = False  # its main process has ended: what is left of it still has the sockets
+    left: bool = False  # its main process has ended, and others of it have not
     jitter: float = 0.0  # 0 to 1, drawn by the loop
     status: str = ""  # the last STATUS= that it sent
     fresh_kb: float = 0.0  # what it and its workers held when it was taken to serve

@@ -8,7 +8,18 @@ from __future__ import annotations
 
 import os
 
-from . import control, effects, fdstore, handoff, handover, listeners, orphans, settings, signals
+from . import (
+    control,
+    effects,
+    fdstore,
+    handoff,
+    handover,
+    listeners,
+    orphans,
+    reaper,
+    settings,
+    signals,
+)
 from .asking import ask
 from .children import Work
 from .environment import Environment
@@ -58,6 +69,12 @@ def serve(parsed: Parsed) -> int:
     """Start a server and run it to its end; return the exit status. Raises FatalError."""
     signals.use_default(signals.CHLD)  # ignored, as some runners leave it, it hides who has ended
     variables = _given_variables()
+    # It outlives no fork: who only tries us out is not to be one, and who detaches is one later.
+    if handover.CHECK_VARIABLE not in variables and (
+        handover.VARIABLE in variables or not parsed.flag("daemonize")
+    ):
+        reaper.become(variables)
+    variables.pop(reaper.VARIABLE, None)
     try:
         handed, only_check = handover.taken(variables)
     except handover.HandoverError as error:
@@ -77,6 +94,7 @@ def serve(parsed: Parsed) -> int:
     if not chosen.daemonize or handed:
         return _serve(start, None)
     typed = _detach(chosen, inherited)
+    reaper.set_subreaper()
     try:
         return _serve(start, typed)
     except FatalError as error:

@@ -124,6 +124,11 @@ class Upgrader:
             self._poller.forget(check.pidfd)
             os.close(check.pidfd)
 
+    @property
+    def pid(self) -> int:
+        """Return the process that tries the new version out; 0 when there is none."""
+        return self._check.pid if self._check else 0
+
     def deadline(self) -> float | None:
         """Return when `tick` has something to do, or None."""
         return self._check.ends if self._check else None

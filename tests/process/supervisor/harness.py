@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from supervisor_py import handover, reaper
+
 from ..ports import free_ports
 from ..waiting import LIMIT, wait_until
 
@@ -37,6 +39,19 @@ def command(name: str = "cli", prelude: str = "", code: Path = ROOT) -> list[str
     The prelude is Python that runs before it, to make the operating system fail.
     """
     return [sys.executable, "-ISE", "-c", _RUN.format(root=str(code), name=name, prelude=prelude)]
+
+
+def _once(prelude: str) -> str:
+    """Return a prelude that a server does not run twice: it begins by starting itself anew."""
+    return f"""
+import os
+if (
+    os.environ.get({reaper.VARIABLE!r}) == str(os.getpid())
+    or {handover.CHECK_VARIABLE!r} in os.environ
+    or "--daemonize" in sys.argv
+):
+    exec({prelude!r})
+"""
 
 
 # For a command that runs as nobody: what Python itself loads may be where only root can read.
@@ -181,7 +196,7 @@ class Server:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    *command(prelude=prelude, code=self.code),
+                    *command(prelude=_once(prelude), code=self.code),
                     *options,
                     *own,
                     f"--pid-file={self.pid_file}",

@@ -37,6 +37,12 @@ def listener() -> Iterator[socket.socket]:
         yield one
 
 
+def _left(address: str, inodes: frozenset[int], stderr: int = 0) -> list[int]:
+    """Return what is left of a generation, if nothing is known by its ancestors."""
+    given = orphans.Given(orphans.Main(0, 0), address, stderr)
+    return list(orphans.left_behind(given, inodes, since=sys.maxsize))
+
+
 def _process(address: str, *holds: socket.socket) -> "subprocess.Popen[bytes]":
     process = subprocess.Popen(
         _SLEEPS,
@@ -57,7 +63,7 @@ def _end(*processes: "subprocess.Popen[bytes]") -> None:
             one.stdout.close()
 
 
-def test_only_processes_of_that_generation_that_hold_a_socket_are_left_behind(
+def test_what_got_away_from_a_generation_is_left_behind_if_it_holds_a_socket(
     listener: socket.socket,
 ) -> None:
     inodes = orphans.socket_inodes([listener.fileno()])
@@ -70,10 +76,10 @@ def test_only_processes_of_that_generation_that_hold_a_socket_are_left_behind(
             _process("@0000", listener),
         ]
         try:
-            assert orphans.left_behind("@00001", inodes, 0) == [ours.pid]
-            assert orphans.left_behind("@00001", frozenset(), 0) == []
+            assert _left("@00001", inodes, 0) == [ours.pid]
+            assert _left("@00001", frozenset(), 0) == []
             _end(ours)
-            wait_until(lambda: orphans.left_behind("@00001", inodes, 0) == [], "it is gone")
+            wait_until(lambda: _left("@00001", inodes, 0) == [], "it is gone")
         finally:
             _end(ours, *others)
 
@@ -92,7 +98,7 @@ def test_what_a_process_does_to_its_environment_later_hides_nothing(
     process.stdout.readline()
     try:
         inodes = orphans.socket_inodes([listener.fileno()])
-        assert orphans.left_behind("@00002", inodes, 0) == [process.pid]
+        assert _left("@00002", inodes, 0) == [process.pid]
     finally:
         _end(process)
 
@@ -116,8 +122,8 @@ def test_a_process_without_its_environment_is_known_by_its_stderr(
             one.stdout.readline()
         inodes = orphans.socket_inodes([listener.fileno()])
         pipe = os.fstat(read_end).st_ino
-        assert orphans.left_behind("@00003", inodes, pipe) == [process.pid]
-        assert orphans.left_behind("@00003", inodes, pipe + 1) == []
+        assert _left("@00003", inodes, pipe) == [process.pid]
+        assert _left("@00003", inodes, pipe + 1) == []
     finally:
         _end(process, other)
         os.close(read_end)
@@ -130,7 +136,7 @@ def test_we_ourselves_are_never_left_behind(
     environ = next(item for item in orphans.environment(os.getpid()) if item.startswith(b"PATH="))
     monkeypatch.setattr(orphans, "NOTIFY_SOCKET", "PATH")
     inodes = orphans.socket_inodes([listener.fileno()])
-    assert orphans.left_behind(environ.decode().removeprefix("PATH="), inodes, 0) == []
+    assert _left(environ.decode().removeprefix("PATH="), inodes, 0) == []
 
 
 @pytest.fixture
@@ -382,3 +388,162 @@ def test_a_pid_in_an_old_status_file_says_nothing_of_a_process_that_is_younger(
         assert process.poll() is None
     finally:
         _end(process)
+
+
+# Nothing outlives its generation
+
+# Forks twice, in a session of its own, with nothing left of what it was given: no environment, no
+# stderr, no socket, and another title.
+_FORKS = """
+import os, signal, sys, time
+number = os.environ["SERVER_STARTER_GENERATION"]
+def daemon():
+    if os.fork():
+        os.wait()
+        return
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    os.chdir("/")
+    code = open({code!r}).read()
+    os.closerange(0, 100)
+    for _ in range(3):
+        os.open("/dev/null", os.O_RDWR)
+    os.execve(sys.executable, ["innocent", "-ISE", "-c", code, {directory!r}, number], {{}})
+"""
+_DAEMON = """
+import os, resource, signal, sys
+{more}
+file = f"{{sys.argv[1]}}/daemon-{{sys.argv[2]}}"
+open(file + ".new", "w").write(str(os.getpid()))
+os.rename(file + ".new", file)
+signal.pause()
+"""
+_CLEARS = "resource.setrlimit(10, (resource.getrlimit(10)[1],) * 2)"  # its mark, too
+
+
+@pytest.fixture
+def forking(server: Server) -> Iterator[Callable[..., list[str]]]:
+    """Makes a program that may start a daemon (`daemon()`), which does `more`, too."""
+
+    def program(code: str, more: str = "") -> list[str]:
+        file = server.directory / "daemon.py"
+        file.write_text(_DAEMON.format(more=more))
+        forks = _FORKS.format(code=str(file), directory=str(server.directory))
+        return [sys.executable, "-ISE", "-c", f"{forks}\n{code}"]
+
+    yield program
+    for file in server.directory.glob("daemon-*"):
+        if alive(int(file.read_text())):
+            os.kill(int(file.read_text()), signal.SIGKILL)
+
+
+def _daemon_of(number: int) -> str:
+    return f"if number == '{number}':\n    daemon()\nsignal.pause()"
+
+
+def _pid_in(file: Path) -> int:
+    wait_until(file.exists, f"{file.name} runs")
+    return int(file.read_text())
+
+
+@pytest.mark.parametrize("more", ["", _CLEARS], ids=["marked", "unmarked"])
+def test_a_daemon_with_nothing_left_of_what_it_was_given_ends_with_its_generation(
+    server: Server, forking: Callable[..., list[str]], more: str
+) -> None:
+    program = forking(_daemon_of(1), more)
+    server.start(f"--path={server.path}", "--interval=0", program=program).wait_serving(1)
+    daemon = _pid_in(server.directory / "daemon-1")
+    main = server.generations()[1]
+    assert server.restart().returncode == 0
+    assert not alive(daemon)
+    assert f"worker {main} left processes behind, sending TERM to them:{daemon}\n" in server.said()
+    server.wait_serving(2)
+
+
+def test_a_daemon_of_the_generation_that_serves_is_left_alone_until_a_stop(
+    server: Server, forking: Callable[..., list[str]]
+) -> None:
+    program = forking(_daemon_of(2))
+    server.start(f"--path={server.path}", "--interval=0", program=program).wait_serving(1)
+    assert server.restart().returncode == 0
+    daemon = _pid_in(server.directory / "daemon-2")
+    server.wait_serving(2)
+    assert alive(daemon)
+    assert server.stop() == 0
+    assert not alive(daemon)
+
+
+def test_what_attempts_that_fail_have_started_never_adds_up(
+    server: Server, forking: Callable[..., list[str]]
+) -> None:
+    """The serving one, which is older, may have forked it, too: a mark says that it has not."""
+    code = f"""
+daemon()
+if number != "1":
+    while not os.path.exists({str(server.directory)!r} + "/daemon-" + number):
+        time.sleep(0.01)  # until it is there: a file tells nobody
+    sys.exit(3)
+signal.pause()
+"""
+    server.start(
+        f"--path={server.path}",
+        f"--interval={NEVER}",
+        program=forking(code),
+        prelude=server.clock.prelude,
+    )
+    own = _pid_in(server.directory / "daemon-1")
+    server.skip(float(NEVER))
+    server.wait_serving(1)
+    assert server.restart().returncode == 1
+    stray = _pid_in(server.directory / "daemon-2")
+    wait_until(lambda: not alive(stray), "what it left behind is ended")
+    assert alive(own)
+    assert sorted(server.generations()) == [1]
+
+
+def test_an_upgrade_still_knows_what_descends_from_whom(
+    server: Server, forking: Callable[..., list[str]]
+) -> None:
+    program = forking(_daemon_of(1), _CLEARS)
+    server.start(f"--path={server.path}", "--interval=0", program=program).wait_serving(1)
+    daemon = _pid_in(server.directory / "daemon-1")
+    upgraded = server.client("--upgrade", f"--control-socket={server.control}")
+    assert upgraded.returncode == 0, upgraded.stderr
+    assert alive(daemon)
+    assert server.restart().returncode == 0
+    assert not alive(daemon)
+
+
+def test_the_dead_that_came_to_us_are_buried(
+    server: Server, forking: Callable[..., list[str]]
+) -> None:
+    program = forking(_daemon_of(1))
+    server.start(f"--path={server.path}", "--interval=0", program=program).wait_serving(1)
+    daemon = _pid_in(server.directory / "daemon-1")
+    assert server.process is not None
+    (parent,) = re.findall(r"PPid:\t(\d+)", Path(f"/proc/{daemon}/status").read_text())
+    assert int(parent) == server.process.pid, "it came to us"
+    os.kill(daemon, signal.SIGKILL)
+    wait_until(lambda: not Path(f"/proc/{daemon}").exists(), "it is buried")
+    assert sorted(server.generations()) == [1]
+
+
+def test_what_ran_before_us_in_our_process_is_not_ours_to_end(server: Server) -> None:
+    """A shell may have begun something before it became start_server."""
+    out = server.directory / "before"
+    prelude = (
+        "import os, subprocess\n"
+        "one = subprocess.Popen(['/bin/sleep', '600'])\n"
+        f"open({str(out)!r}, 'w').write(str(one.pid))\n"
+        "one.returncode = 0  # nobody waits for it"
+    )
+    server.start(f"--path={server.path}", prelude=prelude).wait_serving(1)
+    before = int(out.read_text())
+    # times in the table are in hundredths of a second, and what began within one began together
+    assert server.restart().returncode == 0
+    assert server.stop() == 0
+    try:
+        assert alive(before)
+    finally:
+        os.kill(before, signal.SIGKILL)

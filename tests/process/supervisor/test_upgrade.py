@@ -365,7 +365,7 @@ def test_what_a_generation_has_left_behind_is_still_ended(server: Server, stderr
     left = int(file.read_text())
     try:
         server.signal(signal.SIGHUP)
-        server.wait_for(f"worker {main} left processes behind that hold the sockets")
+        server.wait_for(f"worker {main} left processes behind")
         done = _upgrade(server)
         assert done.returncode == 0, done.stderr
         assert [one["main_process_gone"] for one in _status(server)["generations"]] == [True, False]
