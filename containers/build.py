@@ -2,12 +2,13 @@
 
     $ python3 -m containers.build 12 13
     $ KECHI_TARGET=debian:testing python3 -m containers.build
+    $ KECHI_TARGET=ubuntu:24.04 python3 -m containers.build
 
 Of each release a bare one, and localhost/kechi-debian:12-preinstalled on top of it, which has what
-the roles install on most machines. The Debian base comes from a registry, or is made by mmdebstrap
-from a package mirror, which needs root and no registry; ``KECHI_BASE_FROM=registry`` or ``=mirror``
-overrides the choice. An image is current while its recipe, the host's extra authorities and the
-calendar week are the same.
+the roles install on most machines. The base comes from a registry, or is made by mmdebstrap from
+the distribution's package mirror, which needs root and no registry; ``KECHI_BASE_FROM=registry`` or
+``=mirror`` overrides the choice. An image is current while its recipe, the host's extra authorities
+and the calendar week are the same.
 """
 
 from __future__ import annotations
@@ -34,11 +35,16 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 RECIPE = ("Containerfile", "setup.sh", "trust.py")
 PREINSTALLED = ("Containerfile", "install.sh")  # of the directory of that name
-SUITES = {"12": "bookworm", "13": "trixie", "testing": "testing"}
+# Debian's by their number alone
+SUITES = {"12": "bookworm", "13": "trixie", "testing": "testing", "ubuntu:24.04": "noble"}
 RELEASES = ("12", "13")  # that the scenarios' inventories name
-DISTRIBUTION = "debian"
-# the index of testing is valid for a week, and a mirror may be behind; in the image it stays so
-APT_OPTIONS = {"testing": ('--aptopt=Acquire::Check-Valid-Until "false"',)}
+DEBIAN = "debian"
+OPTIONS = {
+    # the index of testing is valid for a week, and a mirror may be behind; in the image it stays so
+    "testing": ('--aptopt=Acquire::Check-Valid-Until "false"',),
+    "ubuntu:24.04": ("--components=main,universe",),
+}
+KEYRINGS = {"ubuntu:24.04": Path("/usr/share/keyrings/ubuntu-archive-keyring.gpg")}
 SOURCES = ("registry", "mirror")
 KEY = "kechi.vps.key"  # the label that says what an image was made from
 
@@ -47,9 +53,14 @@ class BuildError(Exception):
     """An image could not be built; the message holds the failing command's output."""
 
 
+def target(release: str) -> str:
+    """A release as KECHI_TARGET has it."""
+    return release if ":" in release else f"{DEBIAN}:{release}"
+
+
 def image(release: str) -> str:
-    """Name the image of a Debian release."""
-    return f"localhost/kechi-debian:{release}"
+    """Name the image of a release."""
+    return f"localhost/kechi-{target(release)}"
 
 
 def preinstalled_image(release: str) -> str:
@@ -58,8 +69,8 @@ def preinstalled_image(release: str) -> str:
 
 
 def base_image(release: str) -> str:
-    """Name the bare Debian that a release's image is built on."""
-    return f"localhost/kechi-base:{release}"
+    """Name the bare system that a release's image is built on."""
+    return f"localhost/kechi-base:{release.replace(':', '-')}"
 
 
 def source(environ: Mapping[str, str], *, root: bool, mmdebstrap: bool) -> str:
@@ -76,14 +87,13 @@ def source(environ: Mapping[str, str], *, root: bool, mmdebstrap: bool) -> str:
 
 def wanted_releases(environ: Mapping[str, str]) -> list[str]:
     """The releases whose images the scenarios need. Raises BuildError."""
-    target = environ.get(TARGET)
-    if not target:
+    wanted = environ.get(TARGET)
+    if not wanted:
         return list(RELEASES)
-    distribution, _, release = target.partition(":")
-    if distribution != DISTRIBUTION or release not in SUITES:
-        known = ", ".join(f"{DISTRIBUTION}:{name}" for name in SUITES)
-        raise BuildError(f'{TARGET}="{target}" is not one of: {known}')
-    return [release]
+    known = {target(release): release for release in SUITES}
+    if wanted not in known:
+        raise BuildError(f'{TARGET}="{wanted}" is not one of: {", ".join(known)}')
+    return [known[wanted]]
 
 
 def content_key(parts: list[bytes]) -> str:
@@ -160,7 +170,7 @@ class Builder:
         _say(f"{name}: built in {time.monotonic() - began:.0f} s")
 
     def _pull_base(self, release: str) -> None:
-        pulled = f"docker.io/library/debian:{release}"
+        pulled = f"docker.io/library/{target(release)}"
         ours = self._key_of(pulled) is None
         try:
             _run([*self.plan.command, "pull", pulled])
@@ -174,14 +184,26 @@ class Builder:
             _run([*self.plan.command, "rmi", pulled])
 
     def _make_base(self, release: str) -> None:
+        keyring = KEYRINGS.get(release)
+        if keyring and not keyring.is_file():
+            raise BuildError(
+                f"no {keyring}, by which mmdebstrap knows the archive of {target(release)}: Ubuntu"
+                " has it in ubuntu-keyring; or, with a registry, set KECHI_BASE_FROM=registry"
+            )
         with tempfile.TemporaryDirectory(prefix="kechi-base-", dir="/var/tmp") as directory:
             tar = f"{directory}/base.tar"
             unread = ("man", "locale", "doc", "info")
-            _run(
-                ["mmdebstrap", "--quiet", "--format=tar", "--variant=minbase"]
-                + [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in unread]
-                + ["--dpkgopt=force-unsafe-io", *APT_OPTIONS.get(release, ()), SUITES[release], tar]
-            )
+            try:
+                _run(
+                    ["mmdebstrap", "--quiet", "--format=tar", "--variant=minbase"]
+                    + [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in unread]
+                    + ["--dpkgopt=force-unsafe-io", *OPTIONS.get(release, ()), SUITES[release], tar]
+                )
+            except BuildError as error:
+                raise BuildError(
+                    f"{error}\nno {target(release)} could be made from its mirror; with a registry,"
+                    " set KECHI_BASE_FROM=registry"
+                ) from error
             change = f"--change=LABEL {KEY}={self.week}"
             _run([*self.plan.command, "import", change, tar, base_image(release)])
 
@@ -213,12 +235,12 @@ def build(releases: list[str], *, preinstalled: bool = False) -> None:
     """Build the images of these releases, side by side. Raises BuildError, EngineError.
 
     Args:
-        releases: of Debian.
+        releases: of Debian by their number, of others as KECHI_TARGET has them.
         preinstalled: the machines that have been set up before as well.
     """
     unknown = [release for release in releases if release not in SUITES]
     if unknown:
-        raise BuildError(f'Debian "{unknown[0]}" is not one of: {", ".join(SUITES)}')
+        raise BuildError(f'release "{unknown[0]}" is not one of: {", ".join(SUITES)}')
     base_from = source(
         os.environ, root=os.geteuid() == 0, mmdebstrap=shutil.which("mmdebstrap") is not None
     )
@@ -235,18 +257,18 @@ def remove(plan: engine.Plan) -> list[str]:
     kept = []
     for line in dict.fromkeys(listed.stdout.splitlines()):
         identity, _, name = line.partition(" ")
-        target = identity if "<none>" in name else name
-        command = [*plan.command, "rmi", target]
+        shown = identity if "<none>" in name else name
+        command = [*plan.command, "rmi", shown]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            kept.append(target)
+            kept.append(shown)
     for base in map(base_image, SUITES):  # one from a registry has no label
         subprocess.run([*plan.command, "rmi", base], capture_output=True, check=False)
     return kept
 
 
 def main() -> int:
-    """Run as a command: the arguments are Debian releases."""
+    """Run as a command: the arguments are releases."""
     try:
         build(sys.argv[1:] or wanted_releases(os.environ), preinstalled=True)
     except (BuildError, engine.EngineError) as error:

@@ -113,8 +113,14 @@ def changed_files() -> list[str]:
     return sorted(name for name in names if not (REPOSITORY / name).is_symlink())
 
 
-def summary(ended: Sequence[Done | NotRun], seconds: float) -> str:
-    """The last words: the table, why each has failed, and one line that says how it went."""
+def summary(ended: Sequence[Done | NotRun], seconds: float, prepared: float = 0.0) -> str:
+    """The last words: why each has failed, the table, and one line that says how it went.
+
+    Args:
+        ended: all parts.
+        seconds: of all, since `make` began.
+        prepared: those of them that packages of this machine and .venv took.
+    """
     failed = [one for one in ended if not one.passed]
     why = [reasons(one) for one in failed if isinstance(one, Done)]
     if failed:
@@ -124,27 +130,27 @@ def summary(ended: Sequence[Done | NotRun], seconds: float) -> str:
         verdict = f"all {len(ended)} parts passed in {seconds:.0f} s"
     # what says in a form that any CI understands how many of them there were
     closing = f"parts: {len(ended) - len(failed)} passed, {len(failed)} failed"
-    return "\n".join([table(ended), *why, verdict, closing])
+    before = [f"{prepared:.0f} s before the first part: packages of this machine, .venv"]
+    return "\n".join([*why, table(ended), *(before if prepared >= 1 else []), verdict, closing])
 
 
 def run(wanted: Sequence[str], workers: int, runner: Runner) -> list[Done | NotRun]:
-    """Run these parts one after the other, and make the images meanwhile."""
+    """Run these parts: linters beside the making of images, then tests beside the scenarios."""
     first = [linters()] if "lint" in wanted else []
     if "molecule" in wanted:
         first.append([images()])
     ended = run_all(first, len(first) or 1, runner, _tell)
-    if "unit" in wanted:
-        ended += run_all([[unit([])]], 1, runner, _tell)
-    if "molecule" in wanted:
-        names = scenarios.choose(scenarios.there(), [], emulated=scenarios.machines_are_emulated())
-        made = next(one for one in ended if one.name == IMAGES)
-        if made.passed and not runner.stopped:
-            print(scenarios.left_out(names), flush=True)
-            ended += scenarios.run(names, workers, LOGS, runner)
-        else:
-            why = "not run" if runner.stopped else f"not run: {IMAGES}"
-            ended += [NotRun(name, why) for name in names]
-    return ended
+    tests = [unit([])] if "unit" in wanted else []
+    if "molecule" not in wanted:
+        return ended + run_all([tests] if tests else [], 1, runner, _tell)
+    names = scenarios.choose(scenarios.there(), [], emulated=scenarios.machines_are_emulated())
+    made = next(one for one in ended if one.name == IMAGES)
+    if made.passed and not runner.stopped:
+        print(scenarios.left_out(names), flush=True)
+        return ended + scenarios.run(names, workers, LOGS, runner, tests)
+    ended += run_all([tests] if tests else [], 1, runner, _tell)
+    why = "not run" if runner.stopped else f"not run: {IMAGES}"
+    return ended + [NotRun(name, why) for name in names]
 
 
 def run_quick(runner: Runner) -> list[Done | NotRun]:
@@ -182,7 +188,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.run_tests", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--quick", action="store_true", help="before a commit")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="of scenarios")
+    parser.add_argument("--workers", type=int, default=scenarios.at_once(), help="at once")
     asked = parser.parse_args()
     unknown = [name for name in asked.parts if name not in PARTS]
     if unknown:
@@ -191,7 +197,8 @@ def main() -> int:
         parser.error(f"--workers={asked.workers}: 1 or more")
     end_on_signals()
     # since `make` began, which may have installed packages first
-    began = float(os.environ.get("KECHI_BEGAN") or time.time())
+    now = time.time()
+    began = float(os.environ.get("KECHI_BEGAN") or now)
     runner = Runner()
     try:
         if asked.quick:
@@ -200,7 +207,7 @@ def main() -> int:
             ended = run(asked.parts or PARTS, asked.workers, runner)
     except LookupError as error:
         parser.error(str(error))
-    print(summary(ended, time.time() - began), flush=True)
+    print(summary(ended, time.time() - began, now - began), flush=True)
     if runner.stopped:
         return INTERRUPTED
     return 0 if all(one.passed for one in ended) else 1

@@ -45,14 +45,15 @@ DESTROY = ("molecule", "destroy", "--scenario-name")
 # how long they take, as multiples of one that is not among them, by the tables of whole runs: the
 # longest is begun first, so that none is left alone at the end, and shards end at about one time
 WEIGHTS: Mapping[str, float] = {
+    "deploy_bad_release": 4.0,
     "deploy": 4.0,
-    "deploy_bad_release": 3.5,
     "inventory_changes": 3.0,
+    "host": 3.0,
     "tls": 2.5,
-    "host": 2.5,
     "newcomer": 2.5,
-    "backup_restore": 2.0,
-    "memory_limit": 2.0,
+    "hostile": 2.0,
+    "backup_restore": 1.5,
+    "default": 1.5,
 }
 OTHER_WEIGHT = 1.0
 ASKED_FOR = ("vps",)  # only run where it is named
@@ -150,24 +151,36 @@ def remove_machines(ended: Iterable[Done | NotRun]) -> None:
             subprocess.run([*DESTROY, one.name], cwd=REPOSITORY, capture_output=True, check=False)
 
 
-def tell(count: int, reports: Path = REPORTS) -> Callable[[Done], None]:
-    """Say of each when it has ended, and show one that has failed."""
+def tell(count: int, names: Sequence[str], reports: Path = REPORTS) -> Callable[[Done], None]:
+    """Say of each of `count` parts when it has ended, and show a scenario that has failed."""
     numbers = itertools.count(1)
 
     def told(done: Done) -> None:
-        report(done, reports)
+        if done.name in names:  # what others say has been seen
+            report(done, reports)
         print(f"{done.verdict}: {done.name}, {done.seconds:.0f} s", end="")
         print(f" ({next(numbers)} of {count})", flush=True)
 
     return told
 
 
-def run(names: Sequence[str], workers: int, logs: Path, runner: Runner) -> list[Done | NotRun]:
-    """Run them, `workers` at once, and say of each when it has ended; the others go on."""
+def run(
+    names: Sequence[str], workers: int, logs: Path, runner: Runner, beside: Sequence[Part] = ()
+) -> list[Done | NotRun]:
+    """Run them, `workers` at once, and say of each when it has ended; the others go on.
+
+    What is to run `beside` them is begun first, as one more of them.
+    """
     print(f"{len(names)} scenarios, {workers} at once; logs in {logs}", flush=True)
-    ended = run_all([[part(name, logs)] for name in names], workers, runner, tell(len(names)))
-    remove_machines(ended)
+    parts = [*beside, *(part(name, logs) for name in names)]
+    ended = run_all([[one] for one in parts], workers, runner, tell(len(parts), names))
+    remove_machines(one for one in ended if one.name in names)
     return sorted(ended, key=lambda one: one.seconds, reverse=True)
+
+
+def at_once() -> int:
+    """How many run at once: one more than there are processors, as each waits half of its time."""
+    return (os.cpu_count() or 1) + 1
 
 
 def left_out(names: Sequence[str]) -> str:
@@ -184,7 +197,7 @@ def main() -> int:
     """Run what the arguments name, or all; returns 1 where one has failed."""
     parser = argparse.ArgumentParser(prog="python -m scripts.scenarios", description=__doc__)
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--workers", type=int, default=at_once())
     parser.add_argument("--shard", metavar="N/COUNT", help="those of one of several machines")
     parser.add_argument("--logs", type=Path, default=LOGS)
     asked = parser.parse_args()

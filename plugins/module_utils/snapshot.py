@@ -23,6 +23,7 @@ COVERED = (
     ("/etc/systemd/system", "kechi*/*"),
     ("/etc/systemd/system", "certbot.service.d"),
     ("/etc/systemd/system", "certbot.service.d/*"),
+    ("/etc/needrestart", "conf.d/kechi.conf"),
     ("/etc/nginx", "conf.d/kechi.conf"),
     ("/etc/nginx", "modules-enabled/00-kechi.conf"),
     ("/etc/nginx", "sites-enabled/default"),

@@ -9,6 +9,8 @@ short_description: Learn in one call what the roles of this collection ask of a 
 version_added: 0.1.0
 description:
   - Looks at memory, packages, users, units and a few files, and changes nothing.
+  - Fails on a distribution that is too old, or whose own Python is. Of one that is neither Debian
+    nor Ubuntu there is a warning.
   - C(site.yml) calls it once, and registers C(kechi_machine), by which the roles leave out tasks
     that would find nothing to do. A role that finds none looks itself.
   - Returns the facts C(memtotal_mb), C(swaptotal_mb) and C(virtualization_tech_guest), as
@@ -82,6 +84,14 @@ crawlers:
   returned: always
   type: list
   elements: str
+distribution:
+  description: What C(/etc/os-release) has as its C(ID); empty where that says nothing.
+  returned: always
+  type: str
+ufw:
+  description: Whether C(ufw) filters incoming traffic, too.
+  returned: always
+  type: bool
 page_merging:
   description: How the kernel merges equal pages, by the names of its files; empty where it can't.
   returned: always
@@ -92,12 +102,13 @@ import json
 import pwd
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import dpkg, release_sets, snapshot
+from ..module_utils import distribution, dpkg, release_sets, snapshot
 
 UNITS = Path("/etc/systemd/system")
 FRONT_END = Path("/etc/kechi/frontend.json")
@@ -117,6 +128,8 @@ CRAWLERS = (
     "etc/nginx/conf.d/kechi-crawlers.conf",
     "var/lib/kechi/robots/*.txt",
 )
+UFW = Path("/etc/ufw/ufw.conf")
+UFW_ENABLED = re.compile(r"^\s*ENABLED\s*=\s*[\"']?yes\b", re.MULTILINE | re.IGNORECASE)
 NGINX = Path("/etc/nginx/nginx.conf")
 NGINX_CONNECTIONS = re.compile(r"^\s*worker_connections\s+(\d{1,9});", re.MULTILINE)
 SETTLED = {"ActiveState": "active", "UnitFileState": "enabled", "NeedDaemonReload": "no"}
@@ -190,6 +203,42 @@ def nginx_connections(path: Path) -> int:
     return int(found[1]) if found else 0
 
 
+def ufw(path: Path) -> bool:
+    """Whether ufw is switched on: what it asks itself at boot."""
+    try:
+        return bool(UFW_ENABLED.search(path.read_text(errors="replace")))
+    except OSError:
+        return False
+
+
+def python_version(module: AnsibleModule) -> tuple[int, ...]:
+    """The version of the distribution's Python, which need not be the one that runs this."""
+    own = Path(distribution.PYTHON)
+    if own.exists() and own.samefile(sys.executable):
+        return sys.version_info[:3]
+    script = "import sys; print(*sys.version_info[:3])"
+    _, out, _ = module.run_command([distribution.PYTHON, "-ISc", script])
+    return tuple(map(int, out.split()))
+
+
+def require_distribution(module: AnsibleModule) -> str:
+    """Fail where nothing of this collection could work; warn where nobody has tried.
+
+    Returns the distribution's ID.
+    """
+    path = Path(distribution.OS_RELEASE)
+    found = distribution.read(path.read_text(errors="replace") if path.is_file() else "")
+    fault = distribution.fault(found, python_version(module))
+    if fault:
+        module.fail_json(msg=f"Nothing was changed: {fault}")
+    if not distribution.is_known(found):
+        name = found.get("PRETTY_NAME", "a system without /etc/os-release")
+        module.warn(
+            f'this machine has "{name}": {distribution.ALLOWED}; on others nobody has tried'
+        )
+    return found.get("ID", "")
+
+
 def _detect(kind: str) -> str:
     # it fails where there is nothing of the kind, or no systemd
     command = ["systemd-detect-virt", f"--{kind}"]
@@ -202,6 +251,7 @@ def _detect(kind: str) -> str:
 def main() -> None:
     """Look."""
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    identity = require_distribution(module)
     meminfo = Path("/proc/meminfo").read_text()
     _, packages, _ = module.run_command([*dpkg.QUERY], check_rc=True)
     _, shown, _ = module.run_command([*SHOW], check_rc=True)
@@ -223,6 +273,8 @@ def main() -> None:
         nginx_connections=nginx_connections(NGINX),
         firewall=any(path.exists() for path in FIREWALL),
         crawlers=[str(path) for place in CRAWLERS for path in sorted(Path("/").glob(place))],
+        distribution=identity,
+        ufw=ufw(UFW),
         page_merging=page_merging(MERGING),
     )
 

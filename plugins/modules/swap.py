@@ -216,6 +216,14 @@ def _in_steps(memory_kb: int) -> int:
     return -(-memory_kb // (256 * KB)) * 256
 
 
+def no_zram(kernel: str) -> str:
+    """Why a kernel can't have zram."""
+    return (
+        f"the running kernel, {kernel}, has no module zram; Ubuntu's is in the package"
+        f" linux-modules-extra-{kernel}"
+    )
+
+
 def fstab_with(text: str, ours: Iterable[str], path: str | None) -> str:
     """The fstab with a line for the swapfile (None: for none), and none for others of ours."""
     wanted = [path, "none", "swap", f"sw,pri={FILE_PRIORITY}", "0", "0"] if path else []
@@ -563,7 +571,7 @@ class Swap:
         if not self.wanted.zram_bytes or Path("/sys/class/zram-control").exists():
             return ""
         rc, _, _ = self.module.run_command(["modprobe", "--dry-run", "--quiet", "zram"])
-        return f"the running kernel, {os.uname().release}, has no module zram" if rc else ""
+        return no_zram(os.uname().release) if rc else ""
 
     @staticmethod
     def _over() -> Iterator[tuple[str, int]]:

@@ -37,12 +37,19 @@ def test_the_journals_limits_are_what_systemd_reads(host):
     assert settings["MaxRetentionSec"] == "30day"
 
 
-def test_security_updates_come_from_one_origin_alone(host):
+def test_security_updates_come_from_the_security_archives_alone(host):
     said = host.run("unattended-upgrade --dry-run --debug")
     assert said.rc == 0, said.stderr
     (origins,) = re.findall(r"^Allowed origins are: (.*)$", said.stdout + said.stderr, re.M)
     release = host.check_output("lsb_release --short --codename")
-    assert origins == f"origin=Debian,codename={release}-security,label=Debian-Security"
+    if host.system_info.distribution == "ubuntu":
+        assert origins.split(", ") == [
+            f"origin=Ubuntu,suite={release}-security,label=Ubuntu",
+            f"origin=UbuntuESMApps,suite={release}-apps-security",
+            f"origin=UbuntuESM,suite={release}-infra-security",
+        ]
+    else:
+        assert origins == f"origin=Debian,codename={release}-security,label=Debian-Security"
 
 
 def test_security_updates_run_each_day(host):

@@ -18,6 +18,8 @@ from containers.build import (
     source,
     wanted_releases,
 )
+from containers.engine import Plan
+from containers.machines import Machine, of_target
 from containers.trust import extra_certificates
 
 
@@ -62,13 +64,73 @@ def test_images_are_built_of_the_releases_that_inventories_name_or_of_one_for_al
     assert wanted_releases({}) == ["12", "13"]
     assert wanted_releases({"KECHI_TARGET": ""}) == ["12", "13"]
     assert wanted_releases({"KECHI_TARGET": "debian:testing"}) == ["testing"]
+    assert wanted_releases({"KECHI_TARGET": "ubuntu:24.04"}) == ["ubuntu:24.04"]
 
 
-@pytest.mark.parametrize("target", ["debian:11", "fedora:42", "testing"])
+@pytest.mark.parametrize("release", build.SUITES)
+def test_a_machine_of_a_target_has_the_image_that_is_built_for_it(release: str) -> None:
+    target = build.target(release)
+    assert wanted_releases({"KECHI_TARGET": target}) == [release]
+    for name in (build.image, build.preinstalled_image):
+        machine = of_target(Machine("vps", name("12"), "net"), {"KECHI_TARGET": target})
+        assert machine.image == name(release)
+
+
+def commands_of(
+    release: str, monkeypatch: pytest.MonkeyPatch, base_from: str, fault: str = ""
+) -> list[list[str]]:
+    """What is run to build one release, of which mmdebstrap may fail."""
+    ran: list[list[str]] = []
+
+    def run(command: list[str]) -> None:
+        ran.append(command)
+        if fault and "mmdebstrap" in command:
+            raise BuildError(fault)
+
+    monkeypatch.setattr(build, "_run", run)
+    monkeypatch.setattr(build.Builder, "_key_of", lambda *_words: None)
+    plan = Plan("podman", ("podman",), (), (), (), ca_bundle=None)
+    build.Builder(plan, base_from, "2026-W49").build(release, preinstalled=False)
+    return ran
+
+
+def test_ubuntus_base_is_made_from_its_own_mirror_or_pulled(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    keyring = tmp_path / "keyring.gpg"
+    keyring.touch()
+    monkeypatch.setattr(build, "KEYRINGS", {"ubuntu:24.04": keyring})
+    made = commands_of("ubuntu:24.04", monkeypatch, "mirror")
+    assert made[0][-2] == "noble"
+    assert "--components=main,universe" in made[0]
+    assert made[1][-1] == "localhost/kechi-base:ubuntu-24.04"
+    assert "--tag=localhost/kechi-ubuntu:24.04" in made[2]
+    pulled = commands_of("ubuntu:24.04", monkeypatch, "registry")
+    assert pulled[0] == ["podman", "pull", "docker.io/library/ubuntu:24.04"]
+    assert commands_of("12", monkeypatch, "registry")[0][-1] == "docker.io/library/debian:12"
+
+
+@pytest.mark.parametrize("has_keyring", [True, False])
+def test_where_ubuntus_mirror_is_of_no_use_that_is_told_with_what_else_there_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, has_keyring: bool
+) -> None:
+    keyring = tmp_path / "keyring.gpg"
+    if has_keyring:
+        keyring.touch()
+    monkeypatch.setattr(build, "KEYRINGS", {"ubuntu:24.04": keyring})
+    with pytest.raises(BuildError) as caught:
+        commands_of("ubuntu:24.04", monkeypatch, "mirror", "E: apt-get update failed")
+    said = str(caught.value)
+    assert "set KECHI_BASE_FROM=registry" in said
+    assert ("apt-get update failed" in said) is has_keyring
+    assert (f"no {keyring}, by which" in said) is not has_keyring
+
+
+@pytest.mark.parametrize("target", ["debian:11", "ubuntu:22.04", "fedora:42", "testing"])
 def test_a_release_without_an_image_is_refused(target: str) -> None:
     with pytest.raises(BuildError) as caught:
         wanted_releases({"KECHI_TARGET": target})
-    known = "debian:12, debian:13, debian:testing"
+    known = "debian:12, debian:13, debian:testing, ubuntu:24.04"
     assert str(caught.value) == f'KECHI_TARGET="{target}" is not one of: {known}'
 
 

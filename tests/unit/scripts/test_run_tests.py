@@ -26,11 +26,15 @@ def test_the_last_line_counts_the_parts_as_any_ci_reads_it() -> None:
 
 
 def test_a_green_run_says_so_with_each_parts_time() -> None:
-    said = run_tests.summary([done("mypy", 0), done("unit", 0)], 122.0).splitlines()
+    said = run_tests.summary([done("mypy", 0), done("unit", 0)], 122.0, 30.4).splitlines()
     assert [line.split()[:3] for line in said[1:3]] == [
         *(["mypy", "passed", "61"], ["unit", "passed", "61"]),
     ]
-    assert said[-2:] == ["all 2 parts passed in 122 s", "parts: 2 passed, 0 failed"]
+    assert said[3:] == [
+        "30 s before the first part: packages of this machine, .venv",
+        "all 2 parts passed in 122 s",
+        "parts: 2 passed, 0 failed",
+    ]
 
 
 def test_all_is_linted_by_each_linter() -> None:
@@ -106,6 +110,27 @@ def test_scenarios_are_not_run_without_images_but_all_else_is(
     names = [one.name for one in all_parts[7:]]
     assert names == scenarios.choose(scenarios.there(), [], emulated=True)
     assert {one.verdict for one in all_parts[7:]} == {"not run: images"}
+
+
+def test_tests_without_a_container_run_beside_the_scenarios(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def ended(chains, _workers, _runner, _told):
+        return [done(part.name, 0) for chain in chains for part in chain]
+
+    def run(names, workers, _logs, _runner, beside):
+        assert workers == 3
+        return [done(name, 0) for name in [*(part.name for part in beside), *names]]
+
+    monkeypatch.setattr(run_tests, "run_all", ended)
+    monkeypatch.setattr(scenarios, "machines_are_emulated", lambda: True)
+    monkeypatch.setattr(scenarios, "run", run)
+    names = scenarios.choose(scenarios.there(), [], emulated=True)
+    parts = run_tests.run(run_tests.PARTS, 3, Runner())
+    assert [one.name for one in parts] == [*LINTERS, "images", "unit", *names]
+    without = run_tests.run(["lint", "molecule"], 3, Runner())
+    assert [one.name for one in without] == [*LINTERS, "images", *names]
+    assert [one.name for one in run_tests.run(["unit"], 3, Runner())] == ["unit"]
 
 
 def test_the_quick_run_has_a_scenario_that_there_is() -> None:
