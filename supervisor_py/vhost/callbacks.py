@@ -1,5 +1,6 @@
 """What an app hands over to be called later goes on working for that app."""
 
+import _thread
 import atexit
 import os
 import threading
@@ -12,6 +13,7 @@ from . import context
 from .context import AppContext
 
 _start = threading.Thread.start
+_start_new_thread = _thread.start_new_thread
 _submit = ThreadPoolExecutor.submit
 _register_at_exit = atexit.register
 _register_at_fork = os.register_at_fork
@@ -59,10 +61,19 @@ def _start_in_app(self: threading.Thread) -> None:
     _start(self)
 
 
-def _run_thread(app: AppContext, run: Callable[[], None]) -> None:
+def _run_thread(app: AppContext, run: Callable[..., object], *args: Any, **kwargs: Any) -> None:
     """Run a thread that is an app's to its end, with the traceback of what ends it."""
     context.enter(app)
-    run()
+    run(*args, **kwargs)
+
+
+def _start_new_thread_in_app(
+    function: Callable[..., object], /, args: tuple[Any, ...], *kwargs: dict[str, Any]
+) -> int:
+    app = context.current()
+    if app is not None:
+        function = partial(_run_thread, app, function)
+    return _start_new_thread(function, args, *kwargs)
 
 
 def _submit_in_app(
@@ -84,6 +95,7 @@ def _register_at_fork_in_app(**hooks: Callable[[], Any]) -> None:
 def install() -> None:
     """Let threads, tasks of thread pools, and functions for exit and fork inherit the app."""
     threading.Thread.start = _start_in_app  # type: ignore[method-assign]
+    _thread.start_new_thread = _thread.start_new = _start_new_thread_in_app
     ThreadPoolExecutor.submit = _submit_in_app  # type: ignore[assignment,method-assign]
     atexit.register = _register_at_exit_in_app
     os.register_at_fork = _register_at_fork_in_app  # type: ignore[assignment]

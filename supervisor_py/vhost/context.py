@@ -4,6 +4,7 @@ Its directory and umask, os.environ, its own modules and the prefix of error lin
 """
 
 import os
+import threading
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,20 +23,30 @@ class AppContext:
     import_roots: tuple[str, ...] = ()  # where its own modules are
     search: list[str] = field(default_factory=list)  # its sys.path
     umask: int | None = None  # as it is after the app has been loaded
+    temporary_directory: str | None = None  # as tempfile has it; None: nobody has asked yet
     request_timeout_seconds: int = 0  # then a request of it is told of; 0: never
 
 
+class _OfThread(threading.local):
+    """Whom the thread works for in a contextvars context that is a new one."""
+
+    app: AppContext | None = None
+
+
 _current: ContextVar[AppContext | None] = ContextVar("app", default=None)
+_of_thread = _OfThread()
 
 
 def current() -> AppContext | None:
     """Return the app that the calling thread is working for, None for the server itself."""
-    return _current.get()
+    app = _current.get()
+    return _of_thread.app if app is None else app
 
 
 def enter(app: AppContext) -> None:
     """Make the calling thread work for an app, until it leaves or enters another."""
     _current.set(app)
+    _of_thread.app = app
     directory.change_to(app.descriptor)
     if app.umask is not None:
         os.umask(app.umask)  # the thread's own, as the directory is
@@ -44,3 +55,4 @@ def enter(app: AppContext) -> None:
 def leave() -> None:
     """Work for the server again. The working directory stays: nothing of the server has one."""
     _current.set(None)
+    _of_thread.app = None

@@ -6,6 +6,7 @@ environment (os.system, os.environb) is the process's alone, and thread-safe by 
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -66,7 +67,25 @@ def _start_subprocess_in_app(self: "subprocess.Popen[Any]", *args: Any, **kwargs
     _start_subprocess(self, *args, **kwargs)
 
 
+def _temporary_directory() -> str:
+    """Return the app's, by its TMPDIR; tempfile itself keeps the first one's for all."""
+    if tempfile.tempdir is not None:  # somebody has set it, which is for all
+        return str(tempfile.tempdir)
+    app = context.current()
+    if app is None:
+        return _default_temporary_directory()
+    if app.temporary_directory is None:
+        app.temporary_directory = _default_temporary_directory()
+    return app.temporary_directory
+
+
+def _default_temporary_directory() -> str:
+    return str(tempfile._get_default_tempdir())  # type: ignore[attr-defined]
+
+
 def install() -> None:
     """Make os.environ follow the calling thread's app, also where it was imported by name."""
     os.environ.__class__ = AppEnviron
+    tempfile._gettempdir = _temporary_directory  # type: ignore[attr-defined]
+    tempfile.tempdir = None
     subprocess.Popen.__init__ = _start_subprocess_in_app  # type: ignore[method-assign]

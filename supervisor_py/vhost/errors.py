@@ -65,6 +65,35 @@ class AppPrefixed(io.TextIOBase, TextIO):
         """Say yes."""
         return True
 
+    def reconfigure(self, **_settings: object) -> None:
+        """Flush, and take no wishes: the stream is one for all, and stays as it is."""
+        self.flush()
+
+    @property
+    def name(self) -> str:
+        """The stream's name."""
+        return self._stream.name
+
+    @property
+    def mode(self) -> str:
+        """The stream's mode."""
+        return self._stream.mode
+
+    @property
+    def errors(self) -> str | None:  # type: ignore[override]
+        """What the stream does with characters that its encoding lacks."""
+        return self._stream.errors
+
+    @property
+    def line_buffering(self) -> bool:
+        """Whether the stream is flushed at the end of a line."""
+        return bool(self._stream.line_buffering)
+
+    @property
+    def write_through(self) -> bool:
+        """Whether the stream is written to at once."""
+        return bool(getattr(self._stream, "write_through", False))
+
     @property
     def buffer(self) -> IO[bytes]:  # type: ignore[override]
         """The bytes below, for code that writes those: without a prefix."""

@@ -120,6 +120,7 @@ def load(pool: Pool, loading: Loading) -> list[LoadedApp]:
                 refuse_same_object(found, loaded.values())
                 loaded[app.name] = found
                 found.context.umask = os.umask(umask)
+                _keep_directory(found.context)
             except LoadError as error:
                 give_up(error)
     finally:
@@ -131,6 +132,15 @@ def load(pool: Pool, loading: Loading) -> list[LoadedApp]:
         if name in loaded:
             give_up(LoadError(name, clash, isolate=clash.isolate))
     return list(loaded.values())
+
+
+def _keep_directory(app: AppContext) -> None:
+    """Keep the directory that an app's load has left: its requests are to find it."""
+    left = directory.open_directory(Path())
+    if os.path.sameopenfile(left, app.descriptor):
+        os.close(left)
+    else:
+        app.descriptor = left
 
 
 def report(apps: Iterable[LoadedApp], out: TextIO) -> None:

@@ -1,3 +1,4 @@
+import _thread
 import atexit
 import io
 import os
@@ -80,6 +81,8 @@ def test_a_thread_of_an_app_works_for_it_and_in_its_directory(
 ) -> None:
     for owner, name in (
         (threading.Thread, "start"),
+        (_thread, "start_new_thread"),
+        (_thread, "start_new"),
         (ThreadPoolExecutor, "submit"),
         (atexit, "register"),
         (os, "register_at_fork"),

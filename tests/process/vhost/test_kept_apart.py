@@ -1,0 +1,167 @@
+"""What one app leaves behind is not found by the next one, in the same thread of one process."""
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ..waiting import wait_until
+from .harness import Server, Sockets, get, running
+from .test_start import write
+
+APP = """
+import _thread, contextvars, decimal, io, json, os, sys, tempfile, threading
+
+NAME = os.environ["NAME"]
+sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
+os.chdir("data")
+seen = contextvars.ContextVar("seen")
+
+def look():
+    import late
+    return [os.environ["NAME"], os.path.basename(os.path.dirname(os.getcwd())), late.NAME]
+
+def sum_up():
+    return str(decimal.Decimal(1) / decimal.Decimal(3))
+
+def round_off():
+    decimal.getcontext().prec = 4
+    return sum_up()
+
+def remember():
+    before = seen.get(None)
+    seen.set(NAME)
+    return before
+
+def in_empty_context():
+    return contextvars.Context().run(look)
+
+def write_receipt(gate, *, name):
+    open(gate).read()
+    with open(name + ".new", "w") as file:
+        json.dump(look(), file)
+    os.rename(name + ".new", name)
+
+def low_level_thread():
+    gate = os.path.join(os.path.dirname(__file__), "gate")
+    _thread.start_new_thread(write_receipt, (gate,), {"name": "receipt.json"})
+
+def low_level_failure():
+    done = threading.Event()
+    def fail():
+        try:
+            raise KeyError(f"of {NAME}")
+        finally:
+            done.set()
+    _thread.start_new_thread(fail, ())
+    done.wait()
+
+def directory():
+    return open("file.txt").read()
+
+def temporary():
+    with tempfile.NamedTemporaryFile() as file:
+        places = os.path.dirname(file.name), tempfile.gettempdir(), tempfile.gettempdirb()
+        return [os.fsdecode(place) for place in places]
+
+def error_stream():
+    stream = sys.stderr
+    return [stream.name, stream.mode, stream.errors, stream.line_buffering, stream.write_through]
+
+def add_to_path():
+    sys.path.insert(0, os.path.abspath("plugins"))
+    import extras
+    return [extras.NAME, sys.path[0]]
+
+def rebind_path():
+    sys.path = [os.path.abspath("others")] + sys.path
+    import others
+    return others.NAME
+
+def try_plugins():
+    found = []
+    for name in ("extras", "others"):
+        try:
+            __import__(name)
+            found.append(name)
+        except ImportError:
+            pass
+    return [found, [entry for entry in sys.path if "plugins" in entry or "others" in entry]]
+
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [json.dumps(globals()[environ["PATH_INFO"][1:]]()).encode()]
+"""
+NAMES = ("one", "two")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("apart")
+    pool = '[pool]\nname = "apart"\nworkers = 1\nthreads = 1\n'
+    for name in NAMES:
+        late = f'NAME = "{name}"\n'
+        write(folder / name, {"app.py": APP, "late.py": late, "data/file.txt": f"of {name}"})
+        (folder / name / "tmp").mkdir()
+        pool += f'[[apps]]\nname = "{name}"\nhosts = ["{name}.test"]\ndirectory = "{name}"\n'
+        pool += f'wsgi = "app:application"\nenvironment.NAME = "{name}"\n'
+        pool += f'environment.TMPDIR = "{folder / name / "tmp"}"\n'
+    for module, place in (("extras", "plugins"), ("others", "others")):
+        write(folder / "one" / "data" / place, {f"{module}.py": 'NAME = "one\'s"\n'})
+    (folder / "apart.toml").write_text(pool)
+    with Sockets(folder) as sockets, running(folder / "apart.toml", sockets) as started:
+        yield started
+
+
+def ask(server: Server, name: str, what: str) -> Any:
+    reply = get(server.sockets.path, f"{name}.test", f"/{what}")
+    assert reply.status == 200, server.log.read_text()[-3000:]
+    return json.loads(reply.body)
+
+
+def test_what_a_request_sets_in_contextvars_is_gone_with_it(server: Server) -> None:
+    exact = "0." + "3" * 28
+    assert ask(server, "one", "round_off") == "0.3333"
+    assert [ask(server, name, "sum_up") for name in NAMES] == [exact, exact]
+    assert [ask(server, name, "remember") for name in (*NAMES, *NAMES)] == [None] * 4
+
+
+def test_an_empty_context_is_the_apps_too(server: Server) -> None:
+    for name in NAMES:
+        assert ask(server, name, "in_empty_context") == [name] * 3
+
+
+def test_a_thread_of_the_lowest_kind_works_for_its_app(server: Server) -> None:
+    gate = server.sockets.folder / "one" / "gate"
+    os.mkfifo(gate)
+    ask(server, "one", "low_level_thread")
+    ask(server, "two", "sum_up")  # so that the thread that has started it is another one's
+    gate.write_text("")
+    receipt = server.sockets.folder / "one" / "data" / "receipt.json"
+    wait_until(receipt.exists, "the thread's receipt in its app's directory")
+    assert json.loads(receipt.read_text()) == ["one"] * 3
+
+
+def test_what_ends_a_thread_of_the_lowest_kind_is_in_the_log_with_its_apps_name(
+    server: Server,
+) -> None:
+    ask(server, "two", "low_level_failure")
+    line = "two: KeyError: 'of two'"
+    wait_until(lambda: line in server.log.read_text().splitlines(), line)
+
+
+def test_the_directory_that_a_load_leaves_is_what_requests_find(server: Server) -> None:
+    for name in (*NAMES, *NAMES):
+        assert ask(server, name, "directory") == f"of {name}"
+
+
+def test_temporary_files_are_where_an_apps_variables_say(server: Server) -> None:
+    for name in (*NAMES, *reversed(NAMES)):
+        place = str(server.sockets.folder / name / "tmp")
+        assert ask(server, name, "temporary") == [place] * 3
+
+
+def test_the_error_stream_is_as_a_file_is(server: Server) -> None:
+    assert ask(server, "one", "error_stream") == ["<stderr>", "w", "backslashreplace", True, False]
