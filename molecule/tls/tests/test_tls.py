@@ -320,6 +320,17 @@ def test_while_its_pool_is_down_a_site_says_so_and_its_files_are_there(vps, host
     assert vps.ask("echo.example").status == 200
 
 
+@pytest.mark.parametrize(
+    "uri", ["/.kechi-down", "/static/style.css", "/?bytes=1", "/.well-known/acme-challenge/x"]
+)
+def test_an_answer_is_no_order_to_nginx_to_show_something_else(vps, uri):
+    for order in (f"X-Accel-Redirect={uri}", "X-Accel-Limit-Rate=1", "X-Accel-Charset=koi8-r"):
+        answer = vps.ask("echo.example", f"/own?{order.replace('?', '%3F')}")
+        assert answer.status == 200, order
+        assert json.loads(answer.text)["PATH_INFO"] == "/own", order
+        assert not [name for name in answer.headers if name.startswith("X-Accel")]
+
+
 @pytest.mark.parametrize("status", ["503 Busy", "502 Other", "504 Late", "404 None"])
 def test_what_an_app_answers_goes_through_whatever_its_status(vps, status):
     answer = vps.ask("echo.example", f"/?status={status.replace(' ', '+')}")

@@ -196,6 +196,13 @@ def test_a_directory_that_an_app_could_replace_is_itself_no_way_out():
     assert careful in rendered(sites)["a.example"]
 
 
+def test_no_answer_of_an_app_is_an_order_to_nginx():
+    for block in rendered(SITES).values():
+        if "proxy_pass" in block:
+            (ignored,) = re.findall(r"proxy_ignore_headers (.*);", block)
+            assert {"X-Accel-Redirect", "X-Accel-Expires"} <= set(ignored.split())
+
+
 def test_over_tls_an_unknown_host_is_refused_before_a_certificate_and_http_leads_to_https():
     plain, refused, redirect, *sites = servers(SITES, _frontend_tls=True)
     assert "listen 80 default_server;" in plain

@@ -11,7 +11,8 @@ from urllib.parse import parse_qs
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Answer with the environment's texts as JSON, and the number of bytes of the body.
 
-    ``status``, ``seconds`` (between the answer's halves) and ``bytes`` are taken from the query.
+    ``status``, ``seconds`` (between the answer's halves), ``bytes``, and header fields that begin
+    with ``X-`` are taken from the query.
     """
     query = {key: values[0] for key, values in parse_qs(environ["QUERY_STRING"]).items()}
     said = {key: value for key, value in environ.items() if isinstance(value, str)}
@@ -21,6 +22,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
         ("Content-Type", "application/json"),
         ("X-Generation", os.environ.get("SERVER_STARTER_GENERATION", "none")),
         ("X-Received", said["body"]),
+        *((name, value) for name, value in query.items() if name.startswith("X-")),
     ]
     start_response(query.get("status", "200 OK"), headers)
     return _slowly(json.dumps(said).encode(), float(query.get("seconds", "0")))
