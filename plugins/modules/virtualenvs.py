@@ -15,6 +15,8 @@ description:
   - What is installed may run code of strangers, as a package's build does. So an installer runs as
     the user C(kechi-build), which is made where it is not there, in a pool's sandbox, with the
     virtualenv alone and a cache of its folder to write to. Then the virtualenv is given to root.
+  - Requirements that this collection pins are installed with their hashes (C(--require-hashes)),
+    but from a wheel house, whose files are the administrator's.
   - Equal files of uv's virtualenvs are hard links, on the disk and in memory. Its cache keeps what
     was built here, and no wheel that can be had again.
   - The mark that it is whole is written last. What an interrupted run left is made anew.
@@ -125,12 +127,13 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import bounded, building
+from ..module_utils import bounded, building, pins
 
 PYTHON = "/usr/bin/python3"
 MARK = "kechi-requirements.digest"
 REQUIREMENTS = "requirements.txt"
 OWN_REQUIREMENTS = "kechi-requirements.txt"
+OWN_PINS = "kechi-requirements.lock"  # the same with hashes, and all that they need
 WHEELS = ".wheel/*.whl"
 TOOLS = Path("/var/lib/kechi/tools")  # a virtualenv of the installers
 UV = TOOLS / "bin" / "uv"
@@ -187,20 +190,28 @@ def others(path: Path) -> list[Path]:
 def what(wanted: dict[str, Any], own: Path) -> list[list[str]]:
     """What an installer is told to put into a virtualenv, call by call.
 
-    Where the requirements of all apps have hashes, nothing else may come with them.
+    Ours are installed with their hashes where there is a file of these beside theirs, and where the
+    requirements of all apps have hashes, nothing else may come with them.
 
     Args:
         wanted: its releases, and the requirements of ours.
         own: the file that has the latter.
     """
     ours = ["--requirement", str(own)] if wanted["requirements"] else []
+    pinned_ours = own.with_name(OWN_PINS)
     theirs = []
     wheels: list[str] = []
     for release in map(Path, wanted["releases"]):
         if (release / REQUIREMENTS).is_file():
             theirs += ["--requirement", str(release / REQUIREMENTS)]
         wheels += map(str, sorted(release.glob(WHEELS)))
-    if pinned(wanted["releases"]) and not wheels:
+    if pinned_ours.is_file():
+        calls = [["--require-hashes", "--requirement", str(pinned_ours)]]
+        if pinned(wanted["releases"]) and not wheels:
+            calls += [["--require-hashes", *theirs]]
+        elif theirs or wheels:  # whose requirements must not replace ours
+            calls += [["--constraint", str(own), *theirs, *wheels]]
+    elif pinned(wanted["releases"]) and not wheels:
         calls = [ours, ["--require-hashes", *theirs]]
     else:
         calls = [[*ours, *theirs, *wheels]]
@@ -278,9 +289,13 @@ class Installer:
         if mark.is_file() and mark.read_text() == wanted and UV.exists():
             return True
         command = [*self._pip(), "install", "--quiet", "--only-binary=:all:", *self._offline]
+        lines = [] if self._offline else pins.locked([wanted])
+        words = ["--require-hashes", "--requirement", str(TOOLS / OWN_PINS)] if lines else [wanted]
         try:
+            if lines:
+                building.write(TOOLS, OWN_PINS, "".join(f"{line}\n" for line in lines))
             with self.builder.workshop(TOOLS):
-                self.builder.run([*command, wanted], writable=[TOOLS], network=True)
+                self.builder.run([*command, *words], writable=[TOOLS], network=True)
         except building.BuildError as error:
             if not self._offline:  # in a wheel house it is nobody's duty to have it
                 self._module.warn(f"{wanted} can't be installed, so pip is used: {error}")
@@ -374,6 +389,9 @@ def fill(module: AnsibleModule, installer: Installer, path: Path, wanted: dict[s
         builder.make_user()
         path.mkdir(parents=True)
         own.write_text("".join(f"{line}\n" for line in wanted["requirements"]), encoding="utf-8")
+        # what is in a wheel house is the administrator's, and may have been built there
+        if not module.params["wheel_house"] and (lines := pins.locked(wanted["requirements"])):
+            own.with_name(OWN_PINS).write_text("".join(f"{line}\n" for line in lines))
         with builder.workshop(path):
             builder.run([PYTHON, "-m", "venv", "--without-pip", str(path)], writable=[path])
             for words in what(wanted, own):
@@ -436,7 +454,8 @@ def main() -> None:
     removed: list[str] = []
     for wanted in module.params["virtualenvs"]:
         contents = [file.read_bytes() for file in ingredients(wanted["releases"])]
-        name = digest([*wanted["requirements"], *scripts], contents)
+        own = pins.locked(wanted["requirements"]) or wanted["requirements"]
+        name = digest([*own, *scripts], contents)
         path = Path(wanted["folder"]) / name
         paths[wanted["folder"]] = str(path)
         unpublished = not all(map(os.path.isdir, wanted["releases"]))
