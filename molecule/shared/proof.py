@@ -21,6 +21,7 @@ from shared.vps import Vps
 NGINX = "nginx"
 SAMPLE_SECONDS = 1.0
 SAMPLER_SECONDS = 30.0  # for the last sample
+SETTLE_SECONDS = 2.0
 
 
 class Watch:
@@ -60,6 +61,11 @@ class Watch:
             return asking <= found
 
         Vps.wait_until(met, f"every client has been answered by {generations}")
+
+    @staticmethod
+    def settle() -> None:
+        """Leave the machine to the load alone for a while."""
+        time.sleep(SETTLE_SECONDS)  # for the report, which shows how it is before, and after
 
     @contextmanager
     def kill(self, label: str, hosts: Iterable[str]) -> Iterator[None]:

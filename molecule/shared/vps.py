@@ -240,4 +240,4 @@ class Vps:
         deadline = time.monotonic() + WAIT_SECONDS
         while not condition():
             assert time.monotonic() < deadline, f"not within {WAIT_SECONDS:g} s: {what}"
-            time.sleep(ASK_SECONDS)
+            time.sleep(ASK_SECONDS)  # between two looks at what does not tell that it has changed

@@ -107,7 +107,7 @@ def test_a_backup_that_is_taken_while_the_app_writes_is_whole(vps, host):
     headline = f"run-{time.time_ns()}"
     with posting(vps, headline) as done:
         while not done:
-            time.sleep(0.05)
+            time.sleep(0.05)  # until the thread's first post: a list tells nobody
         already = len(done)
         code, said = back_up(host)
     assert code == 0, said

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 from harness.load import Target
 
@@ -15,7 +14,6 @@ TARGETS = [
     for number in range(1, count + 1)
 ]
 RESTARTS = 3
-SETTLE_SECONDS = 2.0
 BUDGET_MB = 150  # of one generation of them all; the pool may have 300
 
 
@@ -35,11 +33,11 @@ def test_no_request_to_any_of_them_fails_in_restarts(vps, proof):
     first = vps.generation("main")
     with proof.load(vps, TARGETS, pools=["main"]) as watch:
         for number in range(1, RESTARTS + 1):
-            time.sleep(SETTLE_SECONDS)
+            watch.settle()
             watch.event(f"HUP {number}")
             vps.hup("main")
             vps.wait_for_generation("main", first + number)
-        time.sleep(SETTLE_SECONDS)
+        watch.settle()
     most = max(sum(one.pss_kb for one in sample.generations) for sample in watch.samples) / 1024
     print(f"both generations of a restart had {most:.0f} MB at most")
     assert vps.oom_kills("main") == 0

@@ -46,7 +46,7 @@ def test_workers_share_their_memory_after_thousands_of_requests_within_the_budge
         deadline = time.monotonic() + DEADLINE_SECONDS
         while len(watch.reports["nginx"].outcomes) < REQUESTS:
             assert time.monotonic() < deadline, "the load is too slow to show anything"
-            time.sleep(0.5)
+            time.sleep(0.5)  # the load only notes what it has asked, and tells nobody
         watch.event("each worker collects garbage")
         have_garbage_collected(vps, host)
     after = measured(host)

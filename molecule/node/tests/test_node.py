@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import time
 
 from harness.load import Target
 from shared.inventory import REPOSITORY, Inventory
 
 RESTARTS = 5
-SETTLE_SECONDS = 2.0
 POOLS = ("clock", "asgi")
 SITES = {"clock": "clock.example", "asgi": "stream.example"}
 SOCKETS = {
@@ -33,7 +31,7 @@ def test_no_request_to_node_or_an_asgi_app_fails_in_restarts(vps, host, proof):
             watch.wait_until_met({SITES[pool]: first[pool] + number for pool in POOLS})
         watch.event("systemctl restart")
         host.check_output("systemctl restart kechi@clock.service kechi@asgi.service")
-        time.sleep(SETTLE_SECONDS)
+        watch.settle()
     for pool, site in SITES.items():
         seen = watch.reports["nginx"].generations(site)
         assert set(range(first[pool], first[pool] + RESTARTS + 1)) <= seen, (pool, seen)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 from shared.targets import POOLS, SOCKETS, TARGETS, pool_of
 
 RESTARTS = 20
 PATHS = {f"/run/kechi/{pool}.sock": pool for pool in POOLS}
-SETTLE_SECONDS = 2.0  # to be seen in the report: how it is before, and after
 
 
 def overlaps(outcomes, old):
@@ -25,7 +22,7 @@ def overlaps(outcomes, old):
 def test_no_request_fails_in_restarts_by_hup(vps, proof):
     first = {pool: vps.generation(pool) for pool in POOLS}
     with proof.load(vps, TARGETS, sockets=SOCKETS, pools=POOLS) as watch:
-        time.sleep(SETTLE_SECONDS)
+        watch.settle()
         for number in range(1, RESTARTS + 1):
             watch.event(f"HUP {number}")
             for pool in POOLS:
@@ -33,7 +30,7 @@ def test_no_request_fails_in_restarts_by_hup(vps, proof):
             for pool in POOLS:
                 vps.wait_for_generation(pool, first[pool] + number)
             watch.wait_until_met({one.host: first[pool_of(one)] + number for one in TARGETS})
-        time.sleep(SETTLE_SECONDS)
+        watch.settle()
     for path, pool in PATHS.items():
         outcomes = watch.reports[path].outcomes
         waited = [n for n in range(RESTARTS) if not overlaps(outcomes, first[pool] + n)]

@@ -44,7 +44,7 @@ def test_sockets_in_the_fd_store_outlive_a_kill_9_and_end_with_a_stop(vps, host,
     assert _show(host, service, "NFileDescriptorStore") == "3"
     with load_within(vps.within, SOCKET, TARGETS) as report:
         for kills in range(1, KILLS + 1):
-            time.sleep(1)
+            time.sleep(1)  # for the load, which runs in there and tells of requests at its end
             host.check_output(f"kill -9 {_show(host, service, 'MainPID')}")
             deadline = time.monotonic() + 30
             while (_show(host, service, "NRestarts"), _show(host, service, "ActiveState")) != (
@@ -52,7 +52,7 @@ def test_sockets_in_the_fd_store_outlive_a_kill_9_and_end_with_a_stop(vps, host,
                 "active",
             ):
                 assert time.monotonic() < deadline, host.check_output(f"journalctl -u {service}")
-                time.sleep(0.1)
+                time.sleep(0.1)  # between two looks: systemd tells nobody
     assert report.failures == [], str(report)
     host.check_output(f"systemctl stop {service}")
     assert not host.file(SOCKET).exists

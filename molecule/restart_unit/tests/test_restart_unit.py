@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-import time
 from functools import partial
 
 from shared.targets import POOLS, SOCKETS, TARGETS, pool_of
 
 ROUNDS = 2
-SETTLE_SECONDS = 2.0
 # of what no unit of a pool has; it may have gone by now, as workers do that are idle or recycled
 FOREIGN = "test ! -e /proc/$pid || grep -q kechi@ /proc/$pid/cgroup || echo $pid"
 HOSTS = {pool: {one.host for one in TARGETS if pool_of(one) == pool} for pool in POOLS}
@@ -21,22 +19,22 @@ def test_no_request_fails_in_restarts_of_the_units_and_a_daemon_reload(vps, host
     with proof.load(vps, TARGETS, sockets=SOCKETS, pools=POOLS) as watch:
         for number in range(1, ROUNDS + 1):
             before = {pool: vps.state(pool) for pool in POOLS}
-            time.sleep(SETTLE_SECONDS)
+            watch.settle()
             watch.event(f"daemon-reload, {number}")
             host.check_output("systemctl daemon-reload")
-            time.sleep(SETTLE_SECONDS)
+            watch.settle()
             assert {pool: vps.state(pool) for pool in POOLS} == before
             watch.event(f"systemctl restart, {number}")
             host.check_output(f"systemctl restart {units}")
             for pool, (super_daemon, _) in before.items():
                 assert vps.main_pid(pool) != super_daemon
-        time.sleep(SETTLE_SECONDS)
+        watch.settle()
 
 
 def test_a_kill_9_of_the_super_daemons_costs_no_request_and_leaves_no_orphan(vps, host, proof):
     with proof.load(vps, TARGETS, sockets=SOCKETS, pools=POOLS) as watch:
         for number in range(1, ROUNDS + 1):
-            time.sleep(SETTLE_SECONDS)
+            watch.settle()
             watch.event(f"kill -9, {number}")
             before = {pool: (vps.main_pid(pool), vps.pids(pool)) for pool in POOLS}
             host.check_output(f"kill -9 {' '.join(str(pid) for pid, _ in before.values())}")
@@ -53,7 +51,7 @@ def test_a_kill_9_of_the_servers_master_costs_no_request(vps, host, proof):
     """Its workers finish what they have, and a new generation takes the rest."""
     with proof.load(vps, TARGETS, sockets=SOCKETS, pools=POOLS) as watch:
         for number in range(1, ROUNDS + 1):
-            time.sleep(SETTLE_SECONDS)
+            watch.settle()
             super_daemon, generation = vps.state("main")
             master = vps.newest("main").pid
             assert vps.processes("main")[master] == "kechi:parent"
@@ -61,7 +59,7 @@ def test_a_kill_9_of_the_servers_master_costs_no_request(vps, host, proof):
             host.check_output(f"kill -9 {master}")
             vps.wait_for_generation("main", generation + 1)
             assert vps.main_pid("main") == super_daemon
-        time.sleep(SETTLE_SECONDS)
+        watch.settle()
 
 
 def killed_awake(vps, pool, name, site, killed):
@@ -82,14 +80,14 @@ def test_a_kill_9_of_a_worker_costs_what_it_has_in_work_and_nothing_else(vps, ho
     with proof.load(vps, TARGETS, sockets=SOCKETS, pools=POOLS) as watch:
         for number in range(1, ROUNDS + 1):
             for name, (pool, hosts) in workers.items():
-                time.sleep(SETTLE_SECONDS)
+                watch.settle()
                 killed: set[int] = set()
                 with watch.kill(f"kill -9 of {name}, {number}", hosts):
                     vps.wait_until(partial(killed_awake, vps, pool, name, min(hosts), killed), name)
                 for site in hosts:
                     vps.wait_until_answers(site)
                 assert killed.isdisjoint(vps.pids(pool))
-        time.sleep(SETTLE_SECONDS)
+        watch.settle()
     assert vps.state("main") == before["main"], "one worker's death was the whole pool's"
     super_daemon, generation = before["clock"]
     assert vps.state("clock") == (super_daemon, generation + ROUNDS)

@@ -174,7 +174,7 @@ def test_a_renewal_by_the_timers_service_is_served_and_no_request_fails(vps, hos
     try:
         with load(vps.tls, LOAD, front_end_reloads=True, tls=trust) as report:
             host.check_output("systemctl start certbot.service")
-            time.sleep(1)
+            time.sleep(1)  # for requests to the new workers; nginx tells nobody that it has them
     finally:
         back = "s/^renew_before_expiry.*/# renew_before_expiry = 30 days/"
         host.check_output(f"sed -i '{back}' /etc/letsencrypt/renewal/kechi-*.conf")
@@ -199,7 +199,7 @@ def test_a_reload_cuts_neither_an_upload_nor_an_answer_that_are_under_way(vps, h
     before = host.check_output(workers)
     host.check_output("systemctl reload nginx.service")
     vps.wait_until(lambda: host.run(workers).stdout.strip() not in ("", before), "new workers")
-    time.sleep(1)
+    time.sleep(1)  # the old ones have been told to end, and no event tells that they go on
     upload.send(half)
     said = json.loads(upload.getresponse().read())
     assert said["body"] == str(2 * len(half))

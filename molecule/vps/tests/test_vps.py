@@ -60,7 +60,7 @@ def expect_all(vps, swapping, address):
     assert swapping.sizes == {"/swapfile": (1024, 10)}
     wanted = [Target("new", f"{site}.example.org") for site in SITES_OF_IT]
     with load(address(vps.host, 443), wanted, tls=unverified()) as report:
-        time.sleep(SEVERAL_SECONDS)
+        time.sleep(SEVERAL_SECONDS)  # for each client to have asked
     assert report.failures == [], str(report)
     assert {outcome.target for outcome in report.outcomes} == set(wanted)
 
@@ -94,11 +94,11 @@ def test_a_restart_costs_no_request_while_the_machine_swaps(vps, swapping, addre
         with load(
             address(vps.host, 443), LOAD, tls=unverified(), pause_seconds=PAUSE_SECONDS
         ) as report:
-            time.sleep(SEVERAL_SECONDS)
+            time.sleep(SEVERAL_SECONDS)  # for each client to have asked
             for number in range(1, RESTARTS + 1):
                 vps.hup(POOL)
                 vps.wait_for_generation(POOL, first + number)
-            time.sleep(SEVERAL_SECONDS)
+            time.sleep(SEVERAL_SECONDS)  # no event tells that nothing fails afterwards
         assert hog.is_whole()
     print(report)
     assert report.failures == [], str(report)
