@@ -9,7 +9,7 @@ libraries, under plain names, are shared. No function of the import system is re
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +29,7 @@ from typing import NoReturn
 
 from . import context
 from .context import AppContext
+from .search_path import SearchPath
 
 APART = 'give the app an interpreter of its own (isolation = "process")'
 WAY_OUT = f"rename it, or {APART}"
@@ -154,13 +155,15 @@ class AppFinder(MetaPathFinder):
         # The server's own search path. A relative entry would be another one in each directory.
         self._shared = [entry for entry in sys.path if os.path.isabs(entry)]
         self._hidden = {app: frozenset(_hidden_in(app.import_roots)) for app in apps}
+        self._path = SearchPath(self._shared)
+        self._settled: dict[AppContext, list[str]] = {app: [] for app in apps}
         self._own: dict[AppContext, _OwnPart] = {}
         self._loading: AppContext | None = None
         self._refused: list[ClashError] = []
 
     def install(self) -> None:
         """Be asked before Python's own finder, and after those of built-in modules."""
-        sys.path[:] = self._shared
+        sys.path = self._path
         sys.meta_path.insert(sys.meta_path.index(PathFinder), self)
         locks = _Locks(vars(_bootstrap)["_module_locks"], self._lock_key)
         vars(_bootstrap)["_module_locks"] = locks
@@ -172,20 +175,23 @@ class AppFinder(MetaPathFinder):
         Raises ClashError also where the app has survived one, in a `try` around an import.
         """
         last = next(reversed(sys.modules))
-        self._loading = app
+        self._loading = self._path.loading = app
         self._refused.clear()
-        sys.path[:] = [*app.import_roots, *self._shared]
+        self._path.share([*app.import_roots, *self._shared])
         try:
             yield
         finally:
-            self._loading = None
-            search = [entry for entry in sys.path if os.path.isabs(entry)]
+            self._adopt(app)
+            search = _absolute(self._path.shared())
+            self._loading = self._path.loading = None
             # A library may have added something, too: pkg_resources does.
             self._shared = [entry for entry in search if not self._is_own(app, entry)]
             app.search[:] = search
-            sys.path[:] = self._shared
-        for name in [name for name in _added_since(last) if type(name) is str]:
-            if self._is_own_file(app, sys.modules[name]):
+            self._settled[app] = list(search)
+            self._path.share(self._shared)
+        added = {name: sys.modules[name] for name in _added_since(last) if type(name) is str}
+        for name, module in reversed(added.items()):  # packages first
+            if self._is_own_file(app, module) or self._is_made_by(app, name, added):
                 sys.modules[ModuleKey(name, app)] = sys.modules.pop(name)
         if self._refused:
             raise self._refused[0]
@@ -203,6 +209,8 @@ class AppFinder(MetaPathFinder):
                 return None
             spec = PathFinder.find_spec(fullname, path, target)
             return spec and self._claim(spec, app)
+        self._adopt(app)
+        self._settle(app)
         search = self._search(app)
         spec = PathFinder.find_spec(fullname, search, target)
         if spec is None:
@@ -266,12 +274,35 @@ class AppFinder(MetaPathFinder):
             if isinstance(name, ModuleKey) and name.app is app:
                 del sys.modules[name]
 
+    def _adopt(self, app: AppContext) -> None:
+        """Take what an app has put in the place of sys.path for the content of its own one."""
+        put = sys.path
+        if put is not self._path:
+            sys.path = self._path
+            if app is self._loading:
+                self._path.share(put)
+            else:
+                app.search[:] = put
+
+    def _settle(self, app: AppContext) -> None:
+        """Share what a library has added to the path in a request of an app."""
+        settled = self._settled[app]
+        if app is self._loading or app.search == settled:
+            return
+        for entry in _absolute(app.search):
+            if entry not in settled and not self._is_own(app, entry):
+                self._shared.append(entry)
+                self._path.share(self._shared)
+        self._settled[app] = list(app.search)
+
     def _search(self, app: AppContext) -> list[str]:
+        shared = self._path.shared()
         if self._loading is app:
-            return sys.path
+            return shared
+        search = _absolute(app.search)
         if self._loading is not None:
-            return app.search
-        return [*app.search, *(entry for entry in sys.path if entry not in app.search)]
+            return search
+        return [*search, *(entry for entry in shared if entry not in search)]
 
     def _is_own(self, app: AppContext, path: str) -> bool:
         """Tell whether what is on sys.path, or in it, is the app's: also where nobody knows it."""
@@ -282,12 +313,25 @@ class AppFinder(MetaPathFinder):
         file = getattr(module, "__file__", None)
         return isinstance(file, str) and self._nearest(app, os.path.abspath(file)) is True
 
+    def _is_made_by(self, app: AppContext, name: str, added: Mapping[str, ModuleType]) -> bool:
+        """Tell whether a module without a file has been made by an app, and not by a library."""
+        module = added[name]
+        if len(self._apps) == 1 or type(module) is not ModuleType or not _is_bare(module):
+            return False
+        top, dot, _ = name.partition(".")
+        if dot:
+            return ModuleKey(top, app) in sys.modules
+        libraries = [one for one in added.values() if one is not module and _is_module(one)]
+        return not any(value is module for one in libraries for value in vars(one).values())
+
     def _nearest(self, app: AppContext, path: str) -> bool | None:
         """Return whose the nearest directory is: the app's or not, or None where nobody knows.
 
         The virtualenv may be inside the app's directory, or the other way round.
         """
-        known = dict.fromkeys(app.search, True) | dict.fromkeys(self._shared, False)
+        known = dict.fromkeys(_absolute(self._settled[app]), True) | dict.fromkeys(
+            self._shared, False
+        )
         known |= dict.fromkeys((str(app.root), *app.import_roots), True)
         while path not in known:
             above = os.path.dirname(path)
@@ -393,6 +437,14 @@ class AppFinder(MetaPathFinder):
         return None
 
 
+def _absolute(entries: Iterable[object]) -> list[str]:
+    """Return the entries of a path as they are in the calling thread's directory.
+
+    A relative one would be kept for all by what it means to the first.
+    """
+    return [os.path.abspath(entry) for entry in entries if isinstance(entry, str)]
+
+
 def _hidden_in(roots: Iterable[str]) -> Iterator[str]:
     """Yield the names of top-level modules that the standard library has, too."""
     for root in roots:
@@ -406,6 +458,12 @@ def _hidden_in(roots: Iterable[str]) -> Iterator[str]:
 def _added_since(last: str) -> list[str]:
     """Return the names that have come into sys.modules after another one."""
     return list(takewhile(lambda name: name is not last, reversed(sys.modules)))
+
+
+def _is_bare(module: ModuleType) -> bool:
+    """Tell whether a module comes from nowhere."""
+    known = vars(module)
+    return known.get("__spec__") is None and not {"__file__", "__path__"} & known.keys()
 
 
 def _is_module(value: object) -> bool:

@@ -17,6 +17,8 @@ import _thread, contextvars, decimal, io, json, os, sys, tempfile, threading
 NAME = os.environ["NAME"]
 sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
 os.chdir("data")
+made = sys.modules["appconfig"] = type(sys)("appconfig")
+made.WHO = NAME
 seen = contextvars.ContextVar("seen")
 
 def look():
@@ -80,6 +82,19 @@ def rebind_path():
     import others
     return others.NAME
 
+def relative_path():
+    sys.path.append("more")
+    import extra_more
+    return extra_more.NAME
+
+def metadata():
+    from importlib import metadata
+    try:
+        version = metadata.version("mypkg-a")
+    except metadata.PackageNotFoundError:
+        version = None
+    return [version, [entry.value for entry in metadata.entry_points(group="my.plugins")]]
+
 def try_plugins():
     found = []
     for name in ("extras", "others"):
@@ -89,6 +104,10 @@ def try_plugins():
         except ImportError:
             pass
     return [found, [entry for entry in sys.path if "plugins" in entry or "others" in entry]]
+
+def hand_made():
+    import appconfig
+    return appconfig.WHO
 
 def application(environ, start_response):
     start_response("200 OK", [])
@@ -110,6 +129,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         pool += f'environment.TMPDIR = "{folder / name / "tmp"}"\n'
     for module, place in (("extras", "plugins"), ("others", "others")):
         write(folder / "one" / "data" / place, {f"{module}.py": 'NAME = "one\'s"\n'})
+    for name in NAMES:
+        write(folder / name / "data" / "more", {"extra_more.py": f'NAME = "{name}"\n'})
+    info = folder / "one" / "mypkg_a-1.0.dist-info"
+    write(info, {"METADATA": "Metadata-Version: 2.1\nName: mypkg-a\nVersion: 1.0\n"})
+    write(info, {"entry_points.txt": "[my.plugins]\na = a:x\n"})
     (folder / "apart.toml").write_text(pool)
     with Sockets(folder) as sockets, running(folder / "apart.toml", sockets) as started:
         yield started
@@ -165,3 +189,25 @@ def test_temporary_files_are_where_an_apps_variables_say(server: Server) -> None
 
 def test_the_error_stream_is_as_a_file_is(server: Server) -> None:
     assert ask(server, "one", "error_stream") == ["<stderr>", "w", "backslashreplace", True, False]
+
+
+def test_what_a_request_adds_to_the_path_is_its_apps_alone(server: Server) -> None:
+    plugins, others = (str(server.sockets.folder / "one/data" / n) for n in ("plugins", "others"))
+    assert ask(server, "two", "try_plugins") == [[], []]
+    assert ask(server, "one", "add_to_path") == ["one's", plugins]
+    assert ask(server, "two", "try_plugins") == [[], []]
+    assert ask(server, "one", "rebind_path") == "one's"
+    assert ask(server, "two", "try_plugins") == [[], []]
+    assert ask(server, "one", "try_plugins") == [["extras", "others"], [others, plugins]]
+
+
+def test_a_relative_entry_of_the_path_is_relative_to_its_own_app(server: Server) -> None:
+    assert [ask(server, name, "relative_path") for name in (*NAMES, *NAMES)] == [*NAMES, *NAMES]
+
+
+def test_metadata_beside_the_code_is_its_apps_alone(server: Server) -> None:
+    assert [ask(server, name, "metadata") for name in NAMES] == [["1.0", ["a:x"]], [None, []]]
+
+
+def test_a_module_made_by_hand_is_its_apps_alone(server: Server) -> None:
+    assert [ask(server, name, "hand_made") for name in NAMES] == list(NAMES)

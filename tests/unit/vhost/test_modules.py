@@ -102,3 +102,32 @@ def test_a_module_put_in_by_hand_is_its_apps_where_its_file_is(
     finally:
         for name in places:
             sys.modules.pop(name, None)
+
+
+def test_a_module_without_a_file_is_its_apps_unless_a_library_has_made_it(
+    tmp_path: Path, blog: AppContext
+) -> None:
+    finder = AppFinder([blog, app_in(tmp_path, "wiki")])
+    finder.install()
+    library, package = ModuleType("a_library"), ModuleType("a_package")
+    library.__file__ = "/elsewhere/a_library.py"
+    package.__file__ = str(blog.root / "a_package.py")
+    made = {
+        "a_library": library,
+        "of_a_library": ModuleType("of_a_library"),
+        "a_library.sub": ModuleType("a_library.sub"),
+        "a_package": package,
+        "a_package.sub": ModuleType("a_package.sub"),
+        "of_the_app": ModuleType("of_the_app"),
+    }
+    vars(library)["made"] = made["of_a_library"]
+    with finder.loading(blog):
+        sys.modules.update(made)
+    try:
+        assert [name for name in made if name in sys.modules] == list(made)[:3]
+        context._current.set(blog)
+        assert [name for name in made if name in sys.modules] == list(made)
+    finally:
+        context._current.set(blog)
+        for name in made:
+            sys.modules.pop(name, None)
