@@ -5,7 +5,7 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from . import (
     recipe,
     sizing,
 )
-from .dispatcher import Dispatcher
+from .dispatcher import Dispatcher, Unavailable
 from .listening import Listening
 
 BOOT = "SERVER_STARTER_BOOT"  # "1" where no older generation would go on serving
@@ -57,10 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve a pool until SIGTERM, or check it; returns 1, with the reason, if it can't be served.
 
     A broken app refuses the start where an older generation goes on serving. Where none does, at
-    boot, it alone is answered with 503.
+    boot, it alone is answered with 503, and all are where the pool as a whole can't be served.
     """
     options = _parser().parse_args(arguments)
     notifier = Notifier(os.environ)
+    handed = dict(os.environ)
+    at_boot = handed.get(BOOT) == "1"
 
     def tell(state: str) -> None:
         # A super-daemon that has gone is no reason to stop serving.
@@ -68,20 +70,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             notifier.send(state)
 
     try:
-        settings = _sized(_read(options.pool, arguments))
-        if options.check:
-            _prepare(settings.memory)
-            from . import parent  # noqa: F401, PLC0415  # what it costs is no app's
+        try:
+            settings = _sized(_read(options.pool, arguments))
+            if options.check:
+                _prepare(settings.memory)
+                from . import parent  # noqa: F401, PLC0415  # what it costs is no app's
 
-            preload.load(settings)
-            return check.check(settings, sys.stdout)
-        _serve(settings, options.bind, tell)
+                preload.load(settings)
+                return check.check(settings, sys.stdout)
+            _serve(settings, options.bind, tell, at_boot=at_boot)
+        except CAN_NOT_SERVE as error:
+            sys.stderr.write(f"vhost_server: {error}\n")
+            reason = str(error).splitlines()[0]
+            if at_boot and not options.check:
+                _serve_nothing(handed, reason, tell)
+            tell(f"STATUS={reason}")
+            return 1
     except SystemExit as ended:  # of each process that has served
         leaving.leave(ended.code)
-    except CAN_NOT_SERVE as error:
-        sys.stderr.write(f"vhost_server: {error}\n")
-        tell(f"STATUS={str(error).splitlines()[0]}")
-        return 1
     return 0
 
 
@@ -107,7 +113,41 @@ def _read(path: str, arguments: Sequence[str] | None) -> pool.Pool:
     return replace(settings, apps=tuple(apps))
 
 
-def _serve(settings: pool.Pool, bind: Sequence[str], tell: Callable[[str], None]) -> None:
+def _serve_nothing(handed: Mapping[str, str], reason: str, tell: Callable[[str], None]) -> None:
+    """Answer 503 on all sockets: without anybody there, clients would wait for ever.
+
+    Returns where there is no socket.
+    """
+    from . import server  # noqa: PLC0415
+    from .arbiter import Terms  # noqa: PLC0415
+
+    try:
+        inherited = handoff.inherited(handed, os.getpid())
+    except handoff.HandoffError:
+        return
+    if not inherited:
+        return
+    _forget_handoff()
+    listen = server.Listen([one.fd for one in inherited])
+    terms = Terms(
+        pool.Workers(count=1, threads=1),
+        pool.Timeouts(),
+        settle=lambda: None,
+        ready=lambda: tell(f"READY=1\nSTATUS=answers 503 to all: {reason}"),
+        tell=lambda _: None,
+    )
+    server.serve(Unavailable(), listen, terms, all_must_start=False)
+
+
+def _forget_handoff() -> None:
+    """Forget what gunicorn would take for its own: it would say READY=1 before a worker runs."""
+    for name in (*OURS_ALONE, BOOT):
+        os.environ.pop(name, None)
+
+
+def _serve(
+    settings: pool.Pool, bind: Sequence[str], tell: Callable[[str], None], *, at_boot: bool
+) -> None:
     inherited = [listening.look_at(one.fd) for one in handoff.inherited(os.environ, os.getpid())]
     if bool(inherited) == bool(bind):
         raise UsageError(
@@ -115,10 +155,7 @@ def _serve(settings: pool.Pool, bind: Sequence[str], tell: Callable[[str], None]
             if bind
             else "no sockets: run it under start_server, or with --bind=ADDRESS to try it out"
         )
-    # gunicorn would take them for its own, and say READY=1 before a worker runs.
-    for name in OURS_ALONE:
-        os.environ.pop(name, None)
-    at_boot = os.environ.pop(BOOT, "") == "1"
+    _forget_handoff()
     lack = _prepare(settings.memory)
     preload.load(settings)
 

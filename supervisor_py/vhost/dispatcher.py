@@ -95,6 +95,24 @@ class Dispatcher:
         return app.application(environ, start_response)
 
 
+class Unavailable(Dispatcher):
+    """Serves nothing: the pool as a whole can't be."""
+
+    def __init__(self) -> None:
+        super().__init__(())
+
+    def __call__(
+        self, _environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        """Answer 503."""
+        return _refuse(
+            start_response,
+            "503 Service Unavailable",
+            "the server of this site can't be started, its log says why",
+            ("Retry-After", RETRY_SECONDS),
+        )
+
+
 def _refuse(
     start_response: Callable[..., Any], status: str, reason: str, *headers: tuple[str, str]
 ) -> Iterable[bytes]:

@@ -76,11 +76,47 @@ def test_at_boot_a_missing_directory_takes_only_its_app_down(
         assert [get(sockets.path, f"{n}.test").status for n in ("bad", "fine")] == [503, 200]
 
 
-def test_a_broken_pool_file_is_refused_at_boot_too(tmp_path: Path, sockets: Sockets) -> None:
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ("workers = 0", "pool.workers: 0 is not a whole number"),
+        ("workers = [", "is not TOML"),
+        ('workers = 1\npreload = ["nowhere_at_all"]', "nowhere_at_all"),
+        (None, "cannot be read: No such file or directory"),
+    ],
+    ids=["key", "syntax", "preload", "missing"],
+)
+def test_at_boot_a_pool_that_cannot_be_served_answers_503_with_the_reason_in_its_status(
+    tmp_path: Path, sockets: Sockets, settings: str | None, reason: str
+) -> None:
     pool = pool_of(tmp_path, a=GOOD_APP)
-    pool.write_text(pool.read_text().replace("workers = 1", "workers = 0"))
-    said = refusal(pool, sockets, SERVER_STARTER_BOOT="1")
-    assert "pool.workers: 0 is not" in said
+    good = pool.read_text()
+    if settings is None:
+        pool.unlink()
+    else:
+        pool.write_text(good.replace("workers = 1", settings))
+    refusal(pool, sockets)
+    with running(pool, sockets, SERVER_STARTER_BOOT="1") as server:
+        (said,) = server.said
+        assert said.startswith("READY=1\nSTATUS=answers 503 to all: ")
+        assert reason in said
+        assert reason in server.log.read_text()
+        for address in (sockets.path, sockets.port):
+            answer = get(address, "a.test")
+            assert (answer.status, answer.headers["Retry-After"]) == (503, "60")
+            assert b"can't be started" in answer.body
+            assert reason.encode() not in answer.body
+        assert server.stop() == 0
+
+
+def test_at_boot_a_missing_socket_of_an_isolated_app_answers_503(
+    tmp_path: Path, sockets: Sockets
+) -> None:
+    pool = pool_of(tmp_path, a=GOOD_APP)
+    pool.write_text(pool.read_text() + 'isolation = "process"\n')
+    with running(pool, sockets, SERVER_STARTER_BOOT="1") as server:
+        assert "the isolated app a has no socket" in server.said[0]
+        assert get(sockets.path, "a.test").status == 503
 
 
 def test_under_start_server_boot_deploy_and_restart(tmp_path: Path) -> None:
