@@ -9,6 +9,7 @@ ruff and mypy, strict, check them by rules of this project.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import ansible.release
 from ansible_test._internal import python_requirements
+from packaging.specifiers import SpecifierSet
 
 from scripts.running import REPOSITORY
 
@@ -27,16 +29,23 @@ IGNORED = REPOSITORY / "tests" / "sanity" / "ignore.txt"
 WORK = REPOSITORY / ".cache" / "sanity"
 PIP = "import ensurepip\nensurepip.bootstrap()\n"  # instead of a script from another server
 REASON = " # "
+FOR_RELEASES = re.compile(r"([<>=!~]=?[0-9.]+) ")
 
 
 class SanityError(Exception):
     """The list of what is ignored is not as it should be."""
 
 
-def ignored(lines: Iterable[str], there: Iterable[str]) -> list[str]:
+def ignored(lines: Iterable[str], there: Iterable[str], core: str) -> list[str]:
     """Read the list of what is ignored: a file, a test and a reason in each line.
 
     Raises SanityError.
+
+    Args:
+        lines: the list. A line may begin with the releases of ansible-core that it is for, as
+            ``>=2.21``.
+        there: the files of the collection.
+        core: the release of ansible-core.
     """
     known = set(there)
     entries = []
@@ -44,6 +53,10 @@ def ignored(lines: Iterable[str], there: Iterable[str]) -> list[str]:
         entry, _, reason = line.strip().partition(REASON)
         if not entry or entry.startswith("#"):
             continue
+        if found := FOR_RELEASES.match(entry):
+            if core not in SpecifierSet(found[1]):
+                continue
+            entry = entry[found.end() :]
         file, _, test = entry.partition(" ")
         if not test or not reason.strip():
             raise SanityError(f'line {number}, "{line.strip()}": FILE TEST{REASON}REASON is wanted')
@@ -86,7 +99,7 @@ def main() -> int:
     collection = unpack()
     there = (str(path.relative_to(collection)) for path in collection.rglob("*"))
     try:
-        entries = ignored(IGNORED.read_text(encoding="utf-8").splitlines(), there)
+        entries = ignored(IGNORED.read_text(encoding="utf-8").splitlines(), there, core)
     except SanityError as error:
         print(f"{IGNORED.relative_to(REPOSITORY)}, {error}", file=sys.stderr)
         return 1

@@ -101,7 +101,6 @@ page_merging:
 import json
 import pwd
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -239,13 +238,14 @@ def require_distribution(module: AnsibleModule) -> str:
     return found.get("ID", "")
 
 
-def _detect(kind: str) -> str:
+def _detect(module: AnsibleModule, kind: str) -> str:
     # it fails where there is nothing of the kind, or no systemd
     command = ["systemd-detect-virt", f"--{kind}"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+        _, out, _ = module.run_command(command, handle_exceptions=False)
     except OSError:
         return ""
+    return str(out).strip()
 
 
 def main() -> None:
@@ -260,7 +260,9 @@ def main() -> None:
         ansible_facts={
             "ansible_memtotal_mb": memory_mb(meminfo, "MemTotal"),
             "ansible_swaptotal_mb": memory_mb(meminfo, "SwapTotal"),
-            "ansible_virtualization_tech_guest": guest(_detect("container"), _detect("vm")),
+            "ansible_virtualization_tech_guest": guest(
+                _detect(module, "container"), _detect(module, "vm")
+            ),
         },
         packages=dpkg.installed(packages),
         files=snapshot.take(),
