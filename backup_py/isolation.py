@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -17,6 +18,7 @@ from .errors import BackupError
 
 MOST_SECONDS = 3600.0
 SECONDS_TO_END = 20.0
+_LOOK_SECONDS = 1.0  # an interrupt that came just before a wait does not end it
 _DONE, _FAILED = b"+", b"-"
 _CHUNK = 65536
 
@@ -75,7 +77,10 @@ def _read_all(read_end: int, seconds: float) -> bytes:
     answer = b""
     poll = select.poll()
     poll.register(read_end, select.POLLIN)
-    while poll.poll(seconds * 1000):
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        if not poll.poll(min(left, _LOOK_SECONDS) * 1000):
+            continue
         data = os.read(read_end, _CHUNK)
         if not data:
             return answer

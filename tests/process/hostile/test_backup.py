@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import json
 import os
+import select
 import signal
 import sqlite3
 import stat
@@ -152,6 +153,36 @@ def test_an_interrupt_from_the_keyboard_ends_it_all(found, monkeypatch):
 
     monkeypatch.setattr(tree, "survey", interrupt)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a runner may ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            jobs.back_up(found, found.apps)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_that_comes_just_before_a_wait_is_not_waited_out(found, monkeypatch):
+    """Between Python's look for signals and the system call nothing tells of one."""
+    poll = select.poll
+
+    class Late:
+        def __init__(self):
+            self.poll_of = poll()
+            self.register = self.poll_of.register
+            self.signals = [signal.SIGINT]
+
+        def poll(self, milliseconds):
+            previous = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+            try:  # blocked, it ends no wait, and is heard once that is over
+                for number in self.signals:
+                    os.kill(os.getpid(), number)
+                self.signals.clear()
+                return self.poll_of.poll(milliseconds)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+    monkeypatch.setattr(select, "poll", Late)
+    monkeypatch.setattr(tree, "survey", lambda *_arguments: signal.pause())
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
             jobs.back_up(found, found.apps)
