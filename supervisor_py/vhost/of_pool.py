@@ -17,19 +17,38 @@ from .pool import NAME
 
 POOL_FILES = Path("/etc/kechi/pools")
 SERVER = "/srv/kechi/%s/venv/bin/vhost_server"
-CONFINED = {
-    "WorkingDirectory": "/",
-    "UMask": "0027",
-    "NoNewPrivileges": "yes",
-    "CapabilityBoundingSet": "",
-    "PrivateTmp": "yes",
-    "PrivateDevices": "yes",
-    "ProtectHome": "yes",
-    "ProtectSystem": "strict",
-    "ProtectProc": "invisible",
-    "ReadWritePaths": "-/srv/www",
-    "RestrictSUIDSGID": "yes",
-}
+# as kechi@.service has them; what stands twice adds to itself
+CONFINED = (
+    ("UMask", "0027"),
+    ("NoNewPrivileges", "yes"),
+    ("CapabilityBoundingSet", ""),
+    ("ProtectSystem", "strict"),
+    ("ProtectHome", "yes"),
+    ("PrivateTmp", "yes"),
+    ("PrivateDevices", "yes"),
+    ("ProtectControlGroups", "yes"),
+    ("ProtectKernelTunables", "yes"),
+    ("ProtectKernelModules", "yes"),
+    ("ProtectKernelLogs", "yes"),
+    ("ProtectClock", "yes"),
+    ("ProtectHostname", "yes"),
+    ("ProtectProc", "invisible"),
+    ("PrivateMounts", "yes"),
+    ("RemoveIPC", "yes"),
+    ("RestrictNamespaces", "yes"),
+    ("RestrictRealtime", "yes"),
+    ("RestrictSUIDSGID", "yes"),
+    ("RestrictAddressFamilies", "AF_UNIX AF_INET AF_INET6"),
+    ("LockPersonality", "yes"),
+    ("SystemCallArchitectures", "native"),
+    ("SystemCallFilter", "@system-service"),
+    ("SystemCallFilter", "~@privileged @resources"),
+    ("SystemCallFilter", "~io_uring_enter io_uring_register io_uring_setup"),
+    ("SystemCallErrorNumber", "EPERM"),
+    ("WorkingDirectory", "/"),
+    ("ReadWritePaths", "-/srv/www"),
+)
+TASKS = 256
 FILE = re.compile(re.escape(str(POOL_FILES)) + r"/([^/]+)\.toml")
 
 
@@ -46,7 +65,13 @@ def command(options: Sequence[str], pool: str, memory_max: str, *, root: bool) -
     if not root:
         return own
     user = f"kechi-{pool}"
-    properties = {"User": user, "Group": user, "MemoryMax": memory_max, **CONFINED}
+    properties = (
+        ("User", user),
+        ("Group", user),
+        ("MemoryMax", memory_max),
+        ("TasksMax", TASKS),
+        *CONFINED,
+    )
     return [
         "systemd-run",
         "--quiet",
@@ -54,7 +79,7 @@ def command(options: Sequence[str], pool: str, memory_max: str, *, root: bool) -
         "--wait",
         "--collect",
         "--service-type=exec",
-        *(f"--property={name}={value}" for name, value in properties.items()),
+        *(f"--property={name}={value}" for name, value in properties),
         *own,
     ]
 

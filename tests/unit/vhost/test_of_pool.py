@@ -27,7 +27,7 @@ def test_a_pool_is_named_or_its_file_is(argument: str, pool: str) -> None:
 def test_root_runs_an_apps_code_as_the_pools_user_and_confined() -> None:
     words = of_pool.command(["--check"], "main", "300M", root=True)
     assert words[0] == "systemd-run"
-    for wanted in ("User=kechi-main", "Group=kechi-main", "MemoryMax=300M", "NoNewPrivileges=yes"):
+    for wanted in ("User=kechi-main", "Group=kechi-main", "MemoryMax=300M", "TasksMax=256"):
         assert f"--property={wanted}" in words
     own = ["/srv/kechi/main/venv/bin/vhost_server", "--check", "/etc/kechi/pools/main.toml"]
     assert words[-3:] == own
