@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from . import effects, events, handover, memory, orphans, output, room, signals
+from . import effects, events, handover, memory, orphans, output, reaper, room, signals
 from .handoff import GENERATION_VARIABLE
 from .readiness import Readiness
 from .record import Record
@@ -32,6 +32,7 @@ _REMEMBERED = 8  # generations whose last words are kept
 _PROBE_MARGIN = 0.5  # seconds
 _PROBE_LEAST = 0.1  # seconds
 _DRAIN_PIECES = 16  # reads of a dead generation's pipe: it can't hold more
+_STOPPED_PATIENCE = 10.0  # seconds that a main process may be stopped
 _ROUNDS = 100  # of SIGKILL to what forks faster than we look
 
 
@@ -89,6 +90,7 @@ class Children:
         self._children: dict[int, _Child] = {}
         self._relays: dict[int, Relay] = {}
         self.since = 0  # when the first of them began, in ticks since boot
+        self._stopped: dict[int, float] = {}  # when a generation that is stopped is to go on
         self.helpers: Callable[[], Set[int]] = frozenset  # pids of what others here have forked
 
     def ours(self) -> Set[int]:
@@ -375,6 +377,28 @@ class Children:
             child.prober = None
 
     # What is done with them
+
+    def deadline(self) -> float | None:
+        """Return when `tick` has something to do, or None."""
+        return min(self._stopped.values(), default=None)
+
+    def tick(self) -> None:
+        """Let a main process go on that somebody has stopped: nobody would look after its workers.
+
+        Not at once, so that it can be looked at; a debugger holds it in another way.
+        """
+        now = time.monotonic()
+        stopped = reaper.stopped()
+        for number, child in self._children.items():
+            if child.pid in stopped:
+                self._stopped.setdefault(number, now + _STOPPED_PATIENCE)
+        for number in [number for number, due in self._stopped.items() if due <= now]:
+            del self._stopped[number]
+            one = self._children.get(number)
+            if one and not one.ended and orphans.is_stopped(one.pid):
+                since = f"{_STOPPED_PATIENCE:g} secs"
+                self._output.say(f"worker {one.pid} has been stopped for {since}, sending CONT")
+                signals.send(one.pidfd, signals.CONT)
 
     def send(self, number: int, signal: int) -> None:
         """Signal a generation's main process, or what it has left behind."""

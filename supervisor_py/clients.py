@@ -9,9 +9,9 @@ import stat
 import sys
 import time
 
-from . import control, effects, safe_paths, signals, tables, text
+from . import control, effects, orphans, safe_paths, signals, tables, text
 from .errors import FatalError, from_os_error
-from .sockets import AF_UNIX, SOCK_STREAM, Socket
+from .sockets import AF_UNIX, SOCK_STREAM, Socket, peer
 from .status_files import open_pid, read_generations
 
 TYPE_CHECKING = False
@@ -61,6 +61,7 @@ def _ask(path: str, request: str, timeout: float) -> str:
     try:
         socket.settimeout(max(timeout, 0.001))
         _connect(socket, path)
+        _let_go_on(socket)
         socket.sendall(f"{request}\n".encode())
         received = b""
         most = _MOST_BYTES
@@ -111,6 +112,17 @@ def _connect(socket: Socket, path: str) -> None:
         socket.connect(f"/proc/self/fd/{fd}")
     finally:
         os.close(fd)
+
+
+def _let_go_on(socket: Socket) -> None:
+    """Wake the server where somebody has stopped it (SIGSTOP): it would never answer."""
+    pid, uid = peer(socket)
+    try:
+        if orphans.is_stopped(pid) and os.stat(f"/proc/{pid}").st_uid == uid:
+            effects.say(f"start_server (pid {pid}) has been stopped, sending CONT")
+            os.kill(pid, signals.CONT)
+    except OSError:
+        pass  # it has ended since, or is somebody else's: then it answers, or it doesn't
 
 
 def _too_long(request: str, timeout: float) -> FatalError:

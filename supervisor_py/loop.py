@@ -179,6 +179,8 @@ class SuperDaemon:
                 self._logger.deadline() if self._logger else None,
                 self._upgrader.deadline(),
                 self._control.deadline() if self._control else None,
+                self._children.deadline(),
+                self._notifier.deadline(),
             )
             due = min((one for one in times if one is not None), default=None)
             self._poller.wait(None if due is None else max(0.0, due - time.monotonic()))
@@ -270,10 +272,14 @@ class SuperDaemon:
             self._feed(events.RestartAsked("HUP"))
         if signals.USR2 in asked:
             self._feed(events.UpgradeAsked())
-        for timed in (self._upgrader, self._control, self._logger):
+        for timed in (self._upgrader, self._control, self._logger, self._children):
             if timed:
                 timed.tick()
         self._feed(events.Tick())
+        try:
+            self._notifier.tick()  # last: whoever hangs in what comes before is not fed
+        except OSError as error:
+            self._output.say(f"failed to tell systemd that we are alive: {error.strerror}")
 
     def _reopen_log(self) -> None:
         self._output.flush()

@@ -57,6 +57,11 @@ def look(pid: int) -> Process | None:
     return None if fields[:1] in ([], [b"Z"]) else Process(int(fields[1]), int(fields[19]))
 
 
+def is_stopped(pid: int) -> bool:
+    """Tell whether a process is stopped, by SIGSTOP or its like, and not by a debugger."""
+    return read(pid, "stat").rpartition(b")")[2].split()[:1] == [b"T"]
+
+
 def below(
     known: Mapping[int, Process], roots: Iterable[int], but: Set[int] = frozenset()
 ) -> set[int]:

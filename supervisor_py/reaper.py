@@ -38,6 +38,19 @@ def set_subreaper() -> bool:
     return done == 0
 
 
+def stopped() -> list[int]:
+    """Return our children that have been stopped (SIGSTOP) since we asked last."""
+    found: list[int] = []
+    while True:
+        try:
+            one = os.waitid(os.P_ALL, 0, os.WSTOPPED | os.WNOHANG)
+        except ChildProcessError:
+            return found
+        if one is None:
+            return found
+        found.append(one.si_pid)
+
+
 def bury(ours: Set[int]) -> None:
     """Wait for the dead that came to us; our own children (`ours`) are waited for elsewhere."""
     while True:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 from .sockets import AF_UNIX, NO_BLOCK_NO_EXEC, SOCK_DGRAM, Socket, send_with_fds
 
 TYPE_CHECKING = False
@@ -28,10 +31,29 @@ def socket_name(address: str) -> bytes:
 
 
 class Notifier:
-    """Sends to the NOTIFY_SOCKET of an environment; does nothing where there is none."""
+    """Sends to the NOTIFY_SOCKET of an environment; does nothing where there is none.
+
+    Where systemd has a watchdog for us (WatchdogSec=), `tick` tells it that we are not stuck.
+    """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._address = environment.get(NOTIFY_SOCKET, "")
+        limit = environment.get("WATCHDOG_USEC", "")
+        ours = environment.get("WATCHDOG_PID") in (None, str(os.getpid()))
+        # at half the limit, as sd_watchdog_enabled(3) has it
+        self._pause = int(limit) / 2e6 if ours and limit.isdecimal() else 0.0
+        self._due = time.monotonic()
+
+    def deadline(self) -> float | None:
+        """Return when `tick` has something to do, or None."""
+        return self._due if self._address and self._pause else None
+
+    def tick(self) -> None:
+        """Feed the watchdog when that is due; raises OSError."""
+        due, now = self.deadline(), time.monotonic()
+        if due is not None and due <= now:
+            self._due = now + self._pause
+            self.send("WATCHDOG=1")
 
     def send(self, text: str, fds: Sequence[int] = ()) -> None:
         """Send lines such as `READY=1`, and fds with them; raises OSError when it can't be done."""

@@ -14,6 +14,7 @@ else:
 
 ALRM = int(_signal.SIGALRM)
 CHLD = int(_signal.SIGCHLD)
+CONT = int(_signal.SIGCONT)
 HUP = int(_signal.SIGHUP)
 INT = int(_signal.SIGINT)
 KILL = int(_signal.SIGKILL)

@@ -58,6 +58,12 @@ def pass_credentials(socket: Socket) -> None:
     socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
 
 
+def peer(socket: Socket) -> tuple[int, int]:
+    """Return the process and the user at the other end of a unix connection (SO_PEERCRED)."""
+    found = socket.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)  # pid, uid, gid
+    return int.from_bytes(found[:4], sys.byteorder), int.from_bytes(found[4:8], sys.byteorder)
+
+
 def receive(socket: Socket, most: int) -> tuple[bytes, int | None]:
     """Return one message and the uid of its sender, None when the kernel told none."""
     space = _socket.CMSG_SPACE(12)  # struct ucred: pid, uid, gid

@@ -18,6 +18,7 @@ from typing import NoReturn
 
 import gunicorn.glogging
 
+from .. import orphans
 from . import groups, member, recycling
 from .arbiter import private_kb
 from .groups import DIED, LEAVING, REFUSED, SLEPT, STARTING, Action, Groups, Traits
@@ -30,6 +31,7 @@ TOLD = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGTTOU, signal.SI
 IGNORED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 HANDLED = (*TOLD, *IGNORED, signal.SIGCHLD)
 LOOK_SECONDS = 2.0  # between two looks at the workers that are awake
+STOPPED_SECONDS = 10.0  # that an arbiter may be stopped, as start_server has it
 HEARTBEAT_SECONDS = 30.0  # gunicorn's `timeout`
 ENDS = {ASLEEP: SLEPT, member.REFUSED: REFUSED, 3: REFUSED}  # 3: gunicorn's WORKER_BOOT_ERROR
 
@@ -44,6 +46,7 @@ class _Child:
     worker: Worker | None  # None for an arbiter, which looks after its workers itself
     watch: recycling.Watch | None
     stage: int = STARTING
+    stopped: float | None = None  # when it was, by SIGSTOP or its like
 
     def looks(self) -> tuple[int, bool, str, str]:
         """Return its stage, whether all gets 503, what it tells, and what apps are missing."""
@@ -115,7 +118,8 @@ class Parent:
         """Wait for something to do; returns the groups that are asked for."""
         now = self._clock()
         deadline = self._groups.deadline(now)
-        if any(child.worker is not None for child in self._children.values()):
+        children = self._children.values()
+        if any(one.worker is not None or one.stopped is not None for one in children):
             deadline = min(now + LOOK_SECONDS, deadline if deadline is not None else now + 60)
         timeout = None if deadline is None else max(0.0, deadline - now)
         asked = []
@@ -140,12 +144,24 @@ class Parent:
     def _look(self) -> None:
         """Look at every process: where it is in its life, and whether it is still in it."""
         for number, child in list(self._children.items()):
-            ended, status = os.waitpid(child.pid, os.WNOHANG)
+            ended, status = os.waitpid(child.pid, os.WNOHANG | os.WUNTRACED)
+            if ended and os.WIFSTOPPED(status):
+                ended, child.stopped = 0, self._clock()
             self._look_at(number, child)
             if ended:
                 self._bury(number, child, os.waitstatus_to_exitcode(status))
             elif child.worker is not None:
                 self._examine(number, child, child.worker)
+            elif child.stopped is not None:
+                self._let_go_on(child, child.stopped)
+
+    def _let_go_on(self, child: _Child, since: float) -> None:
+        """Have an arbiter go on that stays stopped: nobody would look after its workers."""
+        if self._clock() - since >= STOPPED_SECONDS:
+            child.stopped = None
+            if orphans.is_stopped(child.pid):
+                _say(f"{child.group} (pid {child.pid}) has been stopped, sending CONT")
+                os.kill(child.pid, signal.SIGCONT)
 
     def _look_at(self, number: int, child: _Child) -> None:
         stage, down, told, missing = child.looks()

@@ -16,6 +16,7 @@ from markupsafe import _speedups
 
 from supervisor_py.vhost.groups import STOP_SECONDS
 
+from ..supervisor.harness import halt
 from ..waiting import LIMIT
 from .grouped import (
     GroupSockets,
@@ -320,6 +321,19 @@ def test_a_killed_process_of_a_group_is_started_again_alone(tmp_path: Path, work
             assert after == before, "the neighbour has noticed nothing"
         wait_status(server, "own: 2 workers" if workers > 1 else "own serves")
         assert "own: its process has died of SIGKILL" in server.log.read_text()
+
+
+def test_an_arbiter_that_stays_stopped_goes_on_and_looks_after_its_workers(tmp_path: Path) -> None:
+    pool = mixed(tmp_path, workers=2)
+    with GroupSockets(tmp_path, ["own"]) as sockets, running(pool, sockets) as server:
+        arbiter = processes(server)["kechi:own"][0]
+        workers = {ask(sockets, "own")["pid"] for _ in range(20)}
+        halt(arbiter)
+        for worker in workers:
+            os.kill(worker, signal.SIGKILL)
+        assert ask(sockets, "own")["pid"] not in workers, "as soon as the arbiter goes on"
+        assert f"own (pid {arbiter}) has been stopped, sending CONT" in server.log.read_text()
+        assert processes(server)["kechi:own"][0] == arbiter
 
 
 def test_a_group_that_goes_on_dying_is_started_less_and_less_often(tmp_path: Path) -> None:
