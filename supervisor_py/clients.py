@@ -16,6 +16,8 @@ from .status_files import open_pid, read_generations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .options import Parsed
 
 _ROOT = 0
@@ -35,7 +37,7 @@ def restart(parsed: Parsed) -> None:
     path = parsed.text("control-socket")
     pid_file, status_file = parsed.text("pid-file"), parsed.text("status-file")
     if path:
-        done = _ask(path, control.RESTART, timeout)
+        done, _ = _ask(path, control.RESTART, timeout)
         effects.say(f"restarted: {text.visible(done, _MOST_LINE)}")
     elif pid_file and status_file:
         _restart_by_files(pid_file, status_file, timeout)
@@ -51,8 +53,8 @@ def _timeout(parsed: Parsed) -> float:
     return RESTART_TIMEOUT if given is None else given
 
 
-def _ask(path: str, request: str, timeout: float) -> str:
-    """Send a request to a control socket, show its progress, and return its outcome.
+def _ask(path: str, request: str, timeout: float) -> tuple[str, int]:
+    """Send a request to a control socket, show its progress; return its outcome, and whose it is.
 
     Raises FatalError when it failed (exit status 1), or has not ended in time.
     """
@@ -61,7 +63,7 @@ def _ask(path: str, request: str, timeout: float) -> str:
     try:
         socket.settimeout(max(timeout, 0.001))
         _connect(socket, path)
-        _let_go_on(socket)
+        server = _let_go_on(socket)
         socket.sendall(f"{request}\n".encode())
         received = b""
         most = _MOST_BYTES
@@ -81,7 +83,7 @@ def _ask(path: str, request: str, timeout: float) -> str:
             for line in lines:
                 word, _, told = line.decode("utf-8", "replace").partition(" ")
                 if word == control.DONE:
-                    return told
+                    return told, server
                 shown = text.visible(told, _MOST_LINE)
                 if word == control.FAILED:
                     raise FatalError(f"{request} failed: {shown}", 1)
@@ -114,8 +116,11 @@ def _connect(socket: Socket, path: str) -> None:
         os.close(fd)
 
 
-def _let_go_on(socket: Socket) -> None:
-    """Wake the server where somebody has stopped it (SIGSTOP): it would never answer."""
+def _let_go_on(socket: Socket) -> int:
+    """Wake the server where somebody has stopped it (SIGSTOP): it would never answer.
+
+    Returns its pid, as the kernel has it.
+    """
     pid, uid = peer(socket)
     try:
         if orphans.is_stopped(pid) and os.stat(f"/proc/{pid}").st_uid == uid:
@@ -123,6 +128,7 @@ def _let_go_on(socket: Socket) -> None:
             os.kill(pid, signals.CONT)
     except OSError:
         pass  # it has ended since, or is somebody else's: then it answers, or it doesn't
+    return pid
 
 
 def _too_long(request: str, timeout: float) -> FatalError:
@@ -141,7 +147,7 @@ def upgrade(parsed: Parsed) -> None:
 
     Raises FatalError when the new version would not run: then the old one stays.
     """
-    done = _ask(_control_socket(parsed, "upgrade"), control.UPGRADE, _timeout(parsed))
+    done, _ = _ask(_control_socket(parsed, "upgrade"), control.UPGRADE, _timeout(parsed))
     effects.say(text.visible(done, _MOST_LINE))
 
 
@@ -149,13 +155,39 @@ def status(parsed: Parsed) -> None:
     """Print what a running server does, as a table or as JSON; raises FatalError."""
     import json  # noqa: PLC0415  the other clients have no use for it
 
-    answer = _ask(_control_socket(parsed, "status"), control.STATUS, _STATUS_TIMEOUT)
+    answer, server = _ask(_control_socket(parsed, "status"), control.STATUS, _STATUS_TIMEOUT)
     try:
         known = json.loads(answer)
+        _require_its_own(known, server)
         shown = tables.of_status(text.all_visible(known))  # which knows what has to be in it
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FatalError(f"status failed: the answer is none ({type(error).__name__})", 1) from None
     sys.stdout.write(f"{json.dumps(known) if parsed.flag('json') else shown}\n")
+
+
+def _require_its_own(known: dict[str, Any], server: int) -> None:
+    """Raise FatalError where an answer names processes that are not those of who has given it.
+
+    They may get a signal from whoever reads it. The kernel says who answers, and whose child is
+    whose; where it speaks of another namespace's pids, nothing can be compared.
+    """
+    if not server or _namespace(server) != _namespace(os.getpid()):
+        return
+    named = [known["pid"]] if known["pid"] != server else []
+    for one in known["generations"]:
+        process = orphans.look(int(one["pid"]))
+        if process and process.parent != server and not one["main_process_gone"]:
+            named.append(one["pid"])
+    if named:
+        pids = text.visible(", ".join(map(str, named)))
+        raise FatalError(f"status failed: {pids}: no process of who answers (pid {server})", 1)
+
+
+def _namespace(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    except OSError:
+        return ""
 
 
 def _restart_by_files(pid_file: str, status_file: str, timeout: float) -> None:

@@ -390,6 +390,7 @@ class Machine:
 
 
 COMMAND = "/usr/local/sbin/kechi-certificates"
+SHOWN_CHARACTERS = 4000
 
 
 class Certificates:
@@ -665,16 +666,25 @@ def _served(port: int, name: str) -> bytes | None:
         return None
 
 
+def visible(text: str) -> str:
+    """A text for a terminal: certificates, authorities and other machines may have had a say."""
+    cut = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in cut)
+
+
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The sites' certificates for people, and below them why some are self-signed."""
     lines = [("SITE", "SERVED", "DAYS", "HOSTS")]
-    lines += [(r["name"], r["served"], str(r["days"]), " ".join(r["hosts"])) for r in rows]
+    lines += [
+        (visible(r["name"]), visible(r["served"]), str(r["days"]), visible(" ".join(r["hosts"])))
+        for r in rows
+    ]
     wide = [max(len(line[column]) for line in lines) for column in range(3)]
     listed = [
         "  ".join([*(cell.ljust(width) for cell, width in zip(line, wide, strict=False)), line[3]])
         for line in lines
     ]
-    reasons = [f"{row['name']} is self-signed: {row['why']}" for row in rows if row["why"]]
+    reasons = [visible(f"{r['name']} is self-signed: {r['why']}") for r in rows if r["why"]]
     return "\n".join([*listed, *([""] if reasons else []), *reasons])
 
 
@@ -713,10 +723,10 @@ def main(arguments: Sequence[str] | None = None, machine: Machine | None = None)
             certificates.reload()
         certificates.look()
     except (CertificateError, OSError, ValueError) as error:
-        print(f"kechi-certificates: {error}", file=sys.stderr)
+        print(visible(f"kechi-certificates: {error}"), file=sys.stderr)
         return 1
     for problem in certificates.problems:
-        print(f"kechi-certificates: {problem}", file=sys.stderr)
+        print(visible(f"kechi-certificates: {problem}"), file=sys.stderr)
     return 0
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import faulthandler
 import json
 import os
+import re
 import select
 import signal
 import sqlite3
 import stat
+import subprocess
+import sys
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -55,6 +58,24 @@ def newest(found, app):
     path = Store(found.directory, app).newest()
     assert path is not None
     return path
+
+
+UNIT = Path(__file__).parents[3] / "roles/backup/templates/kechi-backup.service.j2"
+
+
+def test_the_unit_may_do_all_that_a_copy_takes(found, tmp_path):
+    """A directory that gives its group to what is made in it, here a group that is not root's."""
+    (folder := found.app("aaa").directory / "media").mkdir()
+    os.chown(folder, UID, UID)
+    folder.chmod(0o2750)
+    (line,) = re.findall(r"^CapabilityBoundingSet=(.*)$", UNIT.read_text(), re.MULTILINE)
+    kept = ",".join(f"+{name.removeprefix('CAP_').lower()}" for name in line.split())
+    confined = ["setpriv", f"--bounding-set=-all,{kept}", "--inh-caps=-all", "--clear-groups"]
+    code = "from backup_py.cli import main; main()"
+    backup = [sys.executable, "-c", code, f"--config={tmp_path}/backup.json", "run", "aaa"]
+    subprocess.run([*confined, *backup], check=True, cwd=UNIT.parents[3], timeout=100)
+    copied = newest(found, "aaa") / "media"
+    assert (copied.stat().st_gid, stat.S_IMODE(copied.stat().st_mode)) == (UID, 0o2750)
 
 
 def nested(levels):

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -178,8 +179,9 @@ def test_a_control_socket_that_is_a_link_to_a_neighbours_is_not_asked(machine, p
     (machine.victim / "control").unlink()
 
 
-STATUS = {
-    "version": ESCAPES, "pid": 1, "uptime_seconds": 1.0, "sockets": [ESCAPES], "stopping": False,
+STATUS: dict[str, Any] = {
+    "version": ESCAPES, "pid": os.getpid(), "uptime_seconds": 1.0, "sockets": [ESCAPES],
+    "stopping": False,
     "generations": [
         {"number": 1, "pid": 2, "phase": ESCAPES, "age_seconds": 1.0, "ready_after_seconds": None,
          "status": f"up{ESCAPES}", "processes": 1, "pss_kb": 5, "shared_percent": None,
@@ -191,14 +193,41 @@ STATUS = {
 
 
 @pytest.mark.parametrize("words", [["--status"], ["--status", "--json"]])
-def test_what_an_app_says_of_itself_does_nothing_on_a_terminal(pool, words):
-    answer = json.dumps(STATUS, ensure_ascii=False).encode()
+def test_what_an_app_says_of_itself_does_nothing_on_a_terminal(pool, words, child):
+    answer = json.dumps(_with({"pid": child}), ensure_ascii=False).encode()
     with answering(pool / "control", b"progress " + ESCAPES.encode() + b"\ndone " + answer + b"\n"):
         done = start_server(*words, f"--control-socket={pool}/control")
     assert done.returncode == 0, done.stderr
     assert (done.stdout + done.stderr).isascii()
     assert not ACTS & set(done.stdout + done.stderr)
     assert "up" in done.stdout
+
+
+@pytest.fixture
+def child() -> Iterator[int]:
+    """A process of who answers."""
+    with subprocess.Popen(["sleep", str(SECONDS)]) as process:
+        yield process.pid
+        process.kill()
+
+
+def _with(generation: dict[str, object], **more: object) -> dict[str, Any]:
+    return {**STATUS, **more, "generations": [{**STATUS["generations"][0], **generation}]}
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_process_that_is_not_of_who_answers_is_named_by_no_status(pool, child, gone):
+    """Somebody may be about to kill it."""
+    own = _with({"pid": child, "main_process_gone": False})
+    neighbours = _with({"pid": 1, "main_process_gone": gone}, pid=os.getpid())
+    another = _with({"pid": child}, pid=1)
+    for status, fault in ((own, ""), (neighbours, "" if gone else "1"), (another, "1")):
+        with answering(pool / "control", f"done {json.dumps(status)}\n".encode()):
+            done = start_server("--status", "--json", f"--control-socket={pool}/control")
+        (pool / "control").unlink()
+        assert done.returncode == (1 if fault else 0), done.stderr
+        said = f"status failed: {fault}: no process of who answers (pid {os.getpid()})\n"
+        assert done.stderr == (said if fault else "")
 
 
 @pytest.mark.parametrize(
@@ -238,7 +267,7 @@ def _found(**status):
 @pytest.mark.parametrize(
     "status",
     [{}, {"generations": "x"}, {"generations": [1]}, {"generations": [{"number": 1}]},
-     {"generations": [{**STATUS["generations"][0], "age_seconds": "x"}]}],  # type: ignore[index]
+     {"generations": [{**STATUS["generations"][0], "age_seconds": "x"}]}],
 )  # fmt: skip
 def test_one_pools_answer_does_not_keep_the_status_of_all_from_being_shown(status):
     lines = status_tables(_found(**status), [{"name": "evil"}])

@@ -385,6 +385,16 @@ def test_a_reason_is_forgotten_once_there_is_a_certificate(world, capsys):
     assert "self-signed" not in capsys.readouterr().out
 
 
+def test_what_certificates_and_authorities_say_does_nothing_on_a_terminal():
+    said = "\x1b]0;x\x07\x1b[2J\u202e\r\nshop is fine"
+    row = {"name": "blog", "served": f"acme{said}", "days": 3, "hosts": [f"*{said}"], "why": said}
+    lines = ours.table([row]).split("\n")
+    assert len(lines) == 4, "a row, and the reason"
+    assert all(line.isprintable() for line in lines)
+    assert r"\x1b]0;x\x07\x1b[2J\u202e\r\nshop is fine" in lines[-1]
+    assert len(ours.table([row | {"why": "x" * 10**6}])) < 10_000
+
+
 def test_the_command_lists_what_there_is(world, capsys):
     run(world, SHOP)
     world.settings.write_text(json.dumps({"sites": [SHOP], "acme": ACME, "ports": {"http": 80}}))
