@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from . import __version__, effects, options, settings
-from .errors import FatalError
+from . import reaper
 
 _USAGE = """\
 Usage: start_server [options] -- program arguments...
@@ -22,6 +21,10 @@ _INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
 
 def main() -> None:
     """Run the command line, and exit."""
+    reaper.start_as_one()  # before all else is loaded: it begins anew
+    from . import effects  # noqa: PLC0415
+    from .errors import FatalError  # noqa: PLC0415
+
     try:
         code = _main(sys.argv[1:])
     except FatalError as error:
@@ -33,6 +36,9 @@ def main() -> None:
 
 
 def _main(argv: list[str]) -> int:
+    from . import __version__, effects, options, settings  # noqa: PLC0415
+    from .errors import FatalError  # noqa: PLC0415
+
     parsed = options.parse(settings.OPTIONS, argv)
     for problem in parsed.problems:
         effects.say(problem)

@@ -13,17 +13,29 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Set
 
 VARIABLE = "START_SERVER_REAPER"  # our pid, once that is so: it outlives an exec, but no fork
+_ASKS = ("--restart", "--stop", "--status", "--upgrade", "--help", "--version")
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-def become(variables: Mapping[str, str]) -> None:
-    """Be one, in a program that starts anew: what the call takes would cost memory all the time."""
-    if variables.get(VARIABLE) != str(os.getpid()) and set_subreaper():
-        given = {**variables, VARIABLE: str(os.getpid())}
-        try:  # noqa: SIM105  contextlib would cost memory
-            os.execve(sys.executable, (sys.executable, *sys.orig_argv[1:]), given)  # noqa: S606
-        except OSError:
-            pass  # it costs memory, then
+def start_as_one() -> None:
+    """Be one, in a program that starts anew: what the call takes would cost memory all the time.
+
+    Before all else is loaded, so that it costs little time. A client has no use for it.
+    """
+    if is_one(os.environ) or not {*_ASKS}.isdisjoint(sys.argv) or not set_subreaper():
+        return
+    try:
+        with open("/proc/self/environ", "rb") as file:  # without what Python has added to it
+            given = dict(one.split(b"=", 1) for one in file.read().split(b"\0") if b"=" in one)
+        given[VARIABLE.encode()] = str(os.getpid()).encode()
+        os.execve(sys.executable, (sys.executable, *sys.orig_argv[1:]), given)  # noqa: S606
+    except OSError:
+        pass  # it costs memory, then
+
+
+def is_one(variables: Mapping[str, str]) -> bool:
+    """Tell whether we are one already."""
+    return variables.get(VARIABLE) == str(os.getpid())
 
 
 def set_subreaper() -> bool:

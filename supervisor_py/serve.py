@@ -69,11 +69,8 @@ def serve(parsed: Parsed) -> int:
     """Start a server and run it to its end; return the exit status. Raises FatalError."""
     signals.use_default(signals.CHLD)  # ignored, as some runners leave it, it hides who has ended
     variables = _given_variables()
-    # It outlives no fork: who only tries us out is not to be one, and who detaches is one later.
-    if handover.CHECK_VARIABLE not in variables and (
-        handover.VARIABLE in variables or not parsed.flag("daemonize")
-    ):
-        reaper.become(variables)
+    if not reaper.is_one(variables):
+        reaper.set_subreaper()
     variables.pop(reaper.VARIABLE, None)
     try:
         handed, only_check = handover.taken(variables)

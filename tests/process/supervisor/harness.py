@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from supervisor_py import handover, reaper
+from supervisor_py import reaper
 
 from ..ports import free_ports
 from ..waiting import LIMIT, wait_until
@@ -45,11 +45,7 @@ def _once(prelude: str) -> str:
     """Return a prelude that a server does not run twice: it begins by starting itself anew."""
     return f"""
 import os
-if (
-    os.environ.get({reaper.VARIABLE!r}) == str(os.getpid())
-    or {handover.CHECK_VARIABLE!r} in os.environ
-    or "--daemonize" in sys.argv
-):
+if os.environ.get({reaper.VARIABLE!r}) == str(os.getpid()):
     exec({prelude!r})
 """
 

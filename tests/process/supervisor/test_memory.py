@@ -136,7 +136,7 @@ def test_a_restart_that_never_fits_is_put_off_says_why_and_gives_the_workers_bac
     assert last.endswith("MB of memory, and 2 MB are left (the test's limit)")
     signals = server.directory / "signals-1"
     wait_until(lambda: signals.read_text() == "SIGTTOU\nSIGTTIN\n", "one was enough, and came back")
-    assert _processes(server, 1) == 3
+    wait_until(lambda: _processes(server, 1) == 3, "its worker is back")
     assert server.generations().keys() == {1}
     _leave(room, "1e9")
     assert server.restart().returncode == 0, "who asks again need not wait for the next look"
