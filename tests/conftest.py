@@ -1,11 +1,9 @@
 """What holds for all tests that need no container."""
 
-import getpass
 import os
 import shutil
 import signal
 import tempfile
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,22 +16,28 @@ signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 settings.register_profile("anywhere", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("anywhere")
 
-# characters of what comes before pytest's own 52 in the path of a test's directory: with the name
-# of a socket in it, that has to fit into the 107 of an address
-_LONGEST = 28
+# characters of what comes before pytest's own 42 in a test's directory: with the name of
+# a socket in it, that has to fit into the 107 of an address
+_LONGEST = 38
+_PREFIX = "kechi-tests-"
+_RANDOM = 8  # characters that mkdtemp adds
 _OWN = pytest.StashKey[str]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give tests short directories where TMPDIR or the name of the user is long."""
+    """Give the tests a directory that no other pytest of this user takes from other users again.
+
+    Each that begins does so with /tmp/pytest-of-USER, and the tests of strangers go through it.
+    """
     if config.option.basetemp or hasattr(config, "workerinput"):
         return
-    usual = Path(tempfile.gettempdir(), f"pytest-of-{getpass.getuser()}")
-    if len(os.fsencode(usual)) > _LONGEST:
-        config.option.basetemp = config.stash[_OWN] = tempfile.mkdtemp(prefix="kechi-", dir="/tmp")
+    folder = tempfile.gettempdir()
+    if len(os.fsencode(f"{folder}/{_PREFIX}")) + _RANDOM > _LONGEST:
+        folder = "/tmp"
+    config.option.basetemp = config.stash[_OWN] = tempfile.mkdtemp(prefix=_PREFIX, dir=folder)
 
 
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Remove them."""
-    if _OWN in config.stash:
-        shutil.rmtree(config.stash[_OWN], ignore_errors=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Remove it, unless somebody may want to look."""
+    if exitstatus == pytest.ExitCode.OK and _OWN in session.config.stash:
+        shutil.rmtree(session.config.stash[_OWN], ignore_errors=True)
