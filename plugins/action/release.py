@@ -78,14 +78,14 @@ class ActionModule(ActionBase):
     @staticmethod
     def _digest(destination: str, tree: sources.Found) -> str:
         try:
-            return trees.digest(tree.path, tree.inside)
+            return trees.digest(tree.path, tree.inside, tree.links_within)
         except (OSError, trees.TreeError) as error:
             raise AnsibleActionFail(f"{destination}: its code can't be read: {error}") from error
 
     def _send(self, tree: sources.Found, digest: str) -> str:
         with tempfile.TemporaryDirectory() as folder:
             local = Path(folder) / f"{digest}.tar.gz"
-            trees.archive(tree.path, local, tree.inside)
+            trees.archive(tree.path, local, tree.inside, tree.links_within)
             remote: str = self._connection._shell.join_path(
                 self._connection._shell.tmpdir, local.name
             )

@@ -57,11 +57,15 @@ class SourceError(Exception):
 
 @dataclass(frozen=True)
 class Found:
-    """A tree on the control machine, where it goes inside the release, and what it is of."""
+    """A tree on the control machine, where it goes inside the release, and what it is of.
+
+    Its links may lead to what is in `links_within`.
+    """
 
     path: Path
     inside: str = ""
     origin: str = ""
+    links_within: Path | None = None
 
 
 @contextmanager
@@ -69,7 +73,8 @@ def found(wanted: Mapping[str, Any], cache: Path) -> Iterator[Found]:
     """Have a source as a directory while the block runs; raises SourceError.
 
     Args:
-        wanted: one of `source`, `git` with `version`, `archive`, `wheel`; and `inside`.
+        wanted: one of `source`, `git` with `version`, `archive`, `wheel`; and with `source`,
+            `inside` and `links_within`.
         cache: where repositories stay for the next run.
     """
     if wanted.get("git"):
@@ -92,7 +97,9 @@ def found(wanted: Mapping[str, Any], cache: Path) -> Iterator[Found]:
         path = Path(wanted["source"])
         if not path.is_dir():
             raise SourceError(f"source {path} is no directory on the control machine")
-        yield Found(path, inside=str(wanted.get("inside") or ""))
+        within = wanted.get("links_within")
+        inside = str(wanted.get("inside") or "")
+        yield Found(path, inside=inside, links_within=Path(within) if within else None)
 
 
 def unpacked(archive: Path, folder: Path) -> Path:

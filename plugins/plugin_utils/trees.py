@@ -37,10 +37,10 @@ class File:
         return 0o755 if self.path.stat().st_mode & stat.S_IXUSR else 0o644
 
 
-def files(source: Path) -> Iterator[File]:
+def files(source: Path, within: Path | None = None) -> Iterator[File]:
     """The files of a tree in a fixed order, without what a checkout or a run leaves behind.
 
-    A link counts as what it points at.
+    A link counts as what it points at, in the tree, or in the directory `within` around it.
 
     Raises:
         TreeError: a link out of the tree, to what is left out, to nothing or to a directory that
@@ -48,7 +48,8 @@ def files(source: Path) -> Iterator[File]:
         OSError: a directory that can't be read.
     """
     top = source.resolve(strict=True)
-    for count, file in enumerate(_files(top, top, Path(), (top,)), start=1):
+    bound = top if within is None else within.resolve(strict=True)
+    for count, file in enumerate(_files(bound, top, Path(), (top,)), start=1):
         if count > MOST_FILES:
             raise TreeError(f"{top} has more than {MOST_FILES} files")
         yield file
@@ -89,7 +90,7 @@ def _target(top: Path, link: Path, name: Path) -> Path:
     return path
 
 
-def digest(source: Path, inside: str = "") -> str:
+def digest(source: Path, inside: str = "", within: Path | None = None) -> str:
     """Twelve hex digits for the names, run bits and contents of a tree.
 
     Raises:
@@ -97,17 +98,17 @@ def digest(source: Path, inside: str = "") -> str:
         OSError: a file that can't be read.
     """
     sum_ = hashlib.sha256(inside.encode())
-    for file in files(source):
+    for file in files(source, within):
         content = file.path.read_bytes()
         sum_.update(f"{file.name}\0{file.mode:o}\0{len(content)}\0".encode(errors=_NAMES))
         sum_.update(content)
     return sum_.hexdigest()[:12]
 
 
-def archive(source: Path, target: Path, inside: str = "") -> None:
+def archive(source: Path, target: Path, inside: str = "", within: Path | None = None) -> None:
     """Pack a tree: regular files alone, root as owner, no times. Raises as `digest` does."""
     with tarfile.open(target, "w:gz", compresslevel=1) as tar:
-        for file in files(source):
+        for file in files(source, within):
             member = tarfile.TarInfo((Path(inside) / file.name).as_posix())
             member.uname = member.gname = "root"
             member.mode = file.mode

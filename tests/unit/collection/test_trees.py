@@ -2,7 +2,10 @@
 
 import os
 import socket
+import subprocess
+import sys
 import tarfile
+from pathlib import Path
 
 import pytest
 
@@ -72,6 +75,35 @@ def test_a_link_to_what_is_not_sent_is_refused(tree, tmp_path, make):
         trees.digest(tree)
     with pytest.raises(trees.TreeError):
         trees.archive(tree, tmp_path / "x.tar.gz")
+
+
+def test_links_may_lead_to_what_is_in_a_directory_around_the_tree_and_no_further(tree, tmp_path):
+    around = tmp_path / "around"
+    around.mkdir()
+    tree = tree.rename(around / "tree")
+    (around / "shared.py").write_text("z")
+    (tree / "x.py").symlink_to("../shared.py")
+    assert [file.name for file in trees.files(tree, around)] == ["app.py", "pkg/module.py", "x.py"]
+    trees.archive(tree, tmp_path / "x.tar.gz", within=around)
+    with tarfile.open(tmp_path / "x.tar.gz") as packed:
+        assert packed.getmember("x.py").isreg()
+    (tmp_path / "secret").write_text("secret")
+    (tree / "y.py").symlink_to("../../secret")
+    with pytest.raises(trees.TreeError, match=r"^y\.py is a link to "):
+        trees.digest(tree, within=around)
+
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+@pytest.mark.parametrize("program", ["supervisor_py", "backup_py"])
+def test_the_programs_of_the_collection_can_be_sent_with_all_that_they_import(program, tmp_path):
+    trees.archive(REPOSITORY / program, tmp_path / "x.tar.gz", program, within=REPOSITORY)
+    with tarfile.open(tmp_path / "x.tar.gz") as packed:
+        packed.extractall(tmp_path, filter="data")
+    modules = {"supervisor_py": "serve, supervisor_py.crawlers.limits", "backup_py": "cli"}
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import {program}.{modules[program]}"
+    subprocess.run([sys.executable, "-ISEc", code], check=True)
 
 
 def test_a_pipe_or_a_socket_is_refused_and_not_waited_for(tree):
