@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from . import __doc__ as description
-from . import jobs, restore, settings
+from . import jobs, locks, restore, settings
 from .errors import BackupError
 from .journal import complain, say
 from .settings import App, Settings
@@ -20,12 +22,18 @@ from .settings import App, Settings
 def main() -> None:
     """Run the kechi_backup command, and exit: 1 when something could not be done."""
     os.umask(0o077)
+    signal.signal(signal.SIGTERM, _end)
     parsed = _parser().parse_args()
     try:
-        sys.exit(parsed.does(settings.read(parsed.config), parsed))
+        sys.exit(parsed.does(parsed))
     except BackupError as error:
         complain(str(error))
         sys.exit(1)
+
+
+def _end(signal_: int, _frame: object) -> NoReturn:
+    """A play that disables backups ends one that is under way: no half of it is to stay."""
+    sys.exit(128 + signal_)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -34,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(
-        name: str, does: Callable[[Settings, argparse.Namespace], int], text: str
+        name: str, does: Callable[[argparse.Namespace], int], text: str
     ) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
         added.set_defaults(does=does)
@@ -68,16 +76,17 @@ def _apps(found: Settings, names: list[str]) -> list[App]:
     return [found.app(name) for name in names] or list(found.apps)
 
 
-def _run(found: Settings, parsed: argparse.Namespace) -> int:
-    apps = _apps(found, parsed.apps)
-    with jobs.alone(found):
-        failed = jobs.back_up(found, apps)
+def _run(parsed: argparse.Namespace) -> int:
+    with locks.held(locks.BACKUP, "kechi_backup run", tell=say):
+        found = settings.read(parsed.config)  # not before: a play may have changed it meanwhile
+        failed = jobs.back_up(found, _apps(found, parsed.apps))
     if failed:
         complain(f"failed: {', '.join(failed)}")
     return 1 if failed else 0
 
 
-def _list(found: Settings, parsed: argparse.Namespace) -> int:
+def _list(parsed: argparse.Namespace) -> int:
+    found = settings.read(parsed.config)
     rows = jobs.listed(found, _apps(found, parsed.apps), local=parsed.local)
     if parsed.json:
         say(json.dumps(rows))
@@ -87,31 +96,40 @@ def _list(found: Settings, parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _restore(found: Settings, parsed: argparse.Namespace) -> int:
-    app = found.app(parsed.app)
-    with jobs.alone(found):
-        jobs.restore_app(found, app, parsed.backup)
+def _restore(parsed: argparse.Namespace) -> int:
+    try:
+        with locks.held(locks.BACKUP, f"kechi_backup restore {parsed.app}", wait_seconds=0):
+            found = settings.read(parsed.config)
+            jobs.restore_app(found, found.app(parsed.app), parsed.backup)
+    except locks.Busy as busy:
+        raise BackupError(
+            f"{parsed.app}: not restored, as {busy} is under way; wait for its end, or end a"
+            " backup: systemctl stop kechi-backup.service"
+        ) from None
     return 0
 
 
-def _check(_found: Settings, _parsed: argparse.Namespace) -> int:
+def _check(parsed: argparse.Namespace) -> int:
+    settings.read(parsed.config)
     return 0
 
 
-def _prepare(found: Settings, _parsed: argparse.Namespace) -> int:
-    if found.remote:
-        there = jobs.repository(found)
-        if not there.is_known():
-            made = there.prepare()
-            say(f"{there.name}: {'made' if made else 'opened'}")
+def _prepare(parsed: argparse.Namespace) -> int:
+    found = settings.read(parsed.config)
+    if not found.remote or jobs.repository(found).is_known():
+        return 0
+    # a backup by the settings of before notes what it has opened, too
+    with locks.held(locks.BACKUP, "kechi_backup prepare", tell=say):
+        there = jobs.repository(settings.read(parsed.config))
+        say(f"{there.name}: {'made' if there.prepare() else 'opened'}")
     return 0
 
 
-def _restic(found: Settings, parsed: argparse.Namespace) -> int:
-    environment = jobs.repository(found).environment()
+def _restic(parsed: argparse.Namespace) -> int:
+    environment = jobs.repository(settings.read(parsed.config)).environment()
     return subprocess.run(["restic", *parsed.arguments], env=environment, check=False).returncode
 
 
-def _swap(found: Settings, parsed: argparse.Namespace) -> int:
-    restore.swap(found.app(parsed.app))
+def _swap(parsed: argparse.Namespace) -> int:
+    restore.swap(settings.read(parsed.config).app(parsed.app))
     return 0

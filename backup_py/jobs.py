@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from . import restore, tree
+from . import locks, restore, tree
 from .errors import BackupError
 from .isolation import apart
 from .journal import complain, say
@@ -20,18 +18,6 @@ from .store import Store, identifier
 
 REMOTE = "restic:"
 LATEST = "latest"
-
-
-@contextmanager
-def alone(found: Settings) -> Iterator[None]:
-    """Hold the lock that backups and restores share; raises BackupError where another has it."""
-    found.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (found.state / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BackupError("another backup or restore is running") from None
-        yield
 
 
 def repository(found: Settings) -> Repository:
@@ -56,7 +42,9 @@ def restore_app(found: Settings, app: App, backup: str) -> None:
     restore.make_ready(app, needed, fetch)
     older = restore.kept(app)
     try:
-        done = restore.put_in_place(app)
+        # a play's deploy restarts the same units
+        with locks.held(locks.TASK, f"kechi_backup restore {app.name}", tell=say):
+            done = restore.put_in_place(app)
     except BackupError as error:
         restore.clear(app)
         new = [path.name for path in restore.kept(app) if path not in older]

@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,26 @@ class Inventory:
         self._changed = self._changed if check else bool(changes)
         return done.stdout + done.stderr
 
+    @contextmanager
+    def under_way(
+        self, *, playbook: str = "", **changes: object
+    ) -> Iterator[subprocess.Popen[str]]:
+        """Begin to run a playbook; it is killed at the end of the block where it has not ended."""
+        self._changed = True
+        command = self._command(playbook, json.dumps(changes))
+        with subprocess.Popen(
+            command,
+            cwd=self._repository,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
     def restore(self) -> None:
         """Bring the machine back to what the scenario's inventory says, where a test changed it."""
         if self._changed:
@@ -96,22 +118,29 @@ class Inventory:
             json.dump(changes, file)
             file.flush()
             return subprocess.run(
-                [
-                    "ansible-playbook",
-                    *self.options,
-                    f"--limit={self.machine}",
-                    f"--extra-vars=@{file.name}",
-                    *(f"--tags={tag}" for tag in self._tags),
-                    *options,
-                    f"playbooks/{playbook}.yml" if playbook else self._playbook,
-                ],
+                self._command(playbook, f"@{file.name}", *options),
                 cwd=self._repository,
-                env={
-                    **os.environ,
-                    "ANSIBLE_CONFIG": str(self._repository / "ansible.cfg"),
-                    "ANSIBLE_FORCE_COLOR": "0",  # molecule forces it
-                },
+                env=self._environment,
                 capture_output=True,
                 text=True,
                 check=False,
             )
+
+    def _command(self, playbook: str, variables: str, *options: str) -> list[str]:
+        return [
+            "ansible-playbook",
+            *self.options,
+            f"--limit={self.machine}",
+            f"--extra-vars={variables}",
+            *(f"--tags={tag}" for tag in self._tags),
+            *options,
+            f"playbooks/{playbook}.yml" if playbook else self._playbook,
+        ]
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "ANSIBLE_CONFIG": str(self._repository / "ansible.cfg"),
+            "ANSIBLE_FORCE_COLOR": "0",  # molecule forces it
+        }

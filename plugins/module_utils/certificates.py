@@ -1,9 +1,9 @@
-#!/usr/bin/python3
 """The certificate that nginx serves each site with: given, from an ACME server, or self-signed.
 
 The role's module runs this code, and the machine's own timer does: it is installed there as the
-command ``kechi-certificates``. What there is on the machine decides what is done, so a run after an
-interrupted one finishes its work, and one that finds everything in place does nothing.
+command ``kechi-certificates``, with `locks` beside it. What there is on the machine decides what is
+done, so a run after an interrupted one finishes its work, and one that finds everything in place
+does nothing.
 
 nginx reads ``/etc/kechi/tls/current/NAME``, a link to a directory with ``fullchain.pem`` and
 ``privkey.pem``. certbot renews by its own timer, and then calls ``kechi-certificates --reload``.
@@ -34,6 +34,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import locks
+
+NAME = "kechi-certificates"
+COMMAND = f"/usr/local/sbin/{NAME}"
 GIVEN, ACME, SELF_SIGNED = "given", "acme", "self-signed"
 CONFIGURATION_HOST = "kechi-configuration.invalid"  # answers this machine alone, with the digest
 CHALLENGES = ".well-known/acme-challenge"
@@ -53,6 +57,7 @@ RELOAD_SECONDS = 20.0
 POLL_SECONDS = 0.1
 PROBES_AT_ONCE = 16
 LOG_TAIL = 65536
+SHOWN_CHARACTERS = 4000
 
 
 class CertificateError(Exception):
@@ -166,11 +171,24 @@ def age(seconds: float) -> str:
     return f"{max(seconds, 60) / 60:.0f} min"
 
 
-class Machine:
-    """The effects: files, openssl, certbot and nginx. `root` is "/" but in tests."""
+def _say(text: str) -> None:
+    print(visible(f"{NAME}: {text}"), file=sys.stderr, flush=True)
 
-    def __init__(self, root: Path = Path("/"), now: Callable[[], float] = time.time) -> None:
+
+class Machine:
+    """The effects: files, openssl, certbot and nginx. `root` is "/" but in tests.
+
+    `tell` hears what is waited for.
+    """
+
+    def __init__(
+        self,
+        root: Path = Path("/"),
+        now: Callable[[], float] = time.time,
+        tell: Callable[[str], None] = _say,
+    ) -> None:
         self.now = now
+        self.tell = tell
         self.tls = root / "etc/kechi/tls"
         self.settings = root / "etc/kechi/certificates.json"
         self.letsencrypt = root / "etc/letsencrypt"
@@ -179,14 +197,7 @@ class Machine:
         self.failures = root / "var/lib/kechi/certificates.json"
         self.reasons = root / "var/lib/kechi/certificate-reasons.json"
         self.log = root / "var/log/letsencrypt/letsencrypt.log"
-        self.lock = root / "run/kechi-certificates.lock"
-
-    @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """Run while no other one does."""
-        with self.lock.open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        self.certbots_lock = self.letsencrypt / ".certbot.lock"
 
     def directory(self, site: Site, source: str) -> Path:
         """Where a site's pair from this source lies."""
@@ -338,13 +349,41 @@ class Machine:
     def renew_only(self, names: Iterable[str]) -> None:
         """Let certbot's timer renew what sites have, and leave alone what was a site's once."""
         wanted = {f"kechi-{name}.conf" for name in names}
-        for file in (self.letsencrypt / "renewal").glob("kechi-*.conf"):
-            text = file.read_text()
-            new = renewed_by_itself(text, file.name in wanted)
-            if new != text:
-                part = file.with_suffix(".new")
-                part.write_text(new)
-                part.replace(file)
+        files = list((self.letsencrypt / "renewal").glob("kechi-*.conf"))
+        if all(_is_renewed(file, file.name in wanted) for file in files):
+            return
+        with self._without_certbot():
+            for file in files:
+                if not _is_renewed(file, file.name in wanted):
+                    part = file.with_suffix(".new")
+                    part.write_text(renewed_by_itself(file.read_text(), file.name in wanted))
+                    part.replace(file)
+
+    @contextlib.contextmanager
+    def _without_certbot(self) -> Iterator[None]:
+        """Run while certbot does not: after a renewal it writes what it has read before."""
+        deadline = time.monotonic() + ORDER_SECONDS
+        told = False
+        while True:
+            with self.certbots_lock.open("a") as file:
+                try:
+                    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    pass
+                else:
+                    # certbot removes its file before it unlocks it
+                    if _is_same(self.certbots_lock, file.fileno()):
+                        yield
+                        return
+            if time.monotonic() > deadline:
+                raise CertificateError(
+                    f"certbot still runs after {ORDER_SECONDS} s, so nothing was changed of what it"
+                    " renews: see systemctl status certbot"
+                )
+            if not told:
+                self.tell("waiting for the end of certbot")
+                told = True
+            time.sleep(POLL_SECONDS)
 
     def loaded(self, sites: Sequence[Site], ports: Mapping[str, int]) -> bool:
         """Whether nginx runs the configuration and the certificates that its files hold."""
@@ -387,10 +426,6 @@ class Machine:
 
     def _renewal(self, name: str) -> Path:
         return self.letsencrypt / "renewal" / f"kechi-{name}.conf"
-
-
-COMMAND = "/usr/local/sbin/kechi-certificates"
-SHOWN_CHARACTERS = 4000
 
 
 class Certificates:
@@ -601,6 +636,20 @@ def _run(
         return subprocess.CompletedProcess(command, 124, "", f"not done after {seconds:g} s")
 
 
+def _is_renewed(file: Path, wanted: bool) -> bool:
+    """Whether certbot's file of a certificate says so already."""
+    text = file.read_text()
+    return text == renewed_by_itself(text, wanted)
+
+
+def _is_same(path: Path, handle: int) -> bool:
+    """Whether a path still leads to a file that was opened by it."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
+
+
 def _link(link: Path, target: str) -> bool:
     if link.is_symlink() and link.readlink() == Path(target):
         return False
@@ -715,7 +764,7 @@ def main(arguments: Sequence[str] | None = None, machine: Machine | None = None)
         if chosen.reload:  # by certbot, which `obtain` may be waiting for
             wanted().reload()
             return 0
-        with machine.alone():
+        with locks.held(locks.CERTIFICATES, NAME, tell=_say):
             certificates = wanted()  # not before: a play may have held the lock, and changed them
             certificates.choose()
             certificates.obtain(now=chosen.now)
@@ -723,12 +772,8 @@ def main(arguments: Sequence[str] | None = None, machine: Machine | None = None)
             certificates.reload()
         certificates.look()
     except (CertificateError, OSError, ValueError) as error:
-        print(visible(f"kechi-certificates: {error}"), file=sys.stderr)
+        _say(str(error))
         return 1
     for problem in certificates.problems:
-        print(visible(f"kechi-certificates: {problem}"), file=sys.stderr)
+        _say(problem)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -32,6 +32,8 @@ COVERED = (
     ("/usr/local", "bin/shared_memory_size"),
     ("/usr/local", "bin/vhost_server"),
     ("/usr/local", "sbin/kechi-certificates"),
+    ("/usr/local", "lib/kechi-certificates/kechi_certificates"),
+    ("/usr/local", "lib/kechi-certificates/kechi_certificates/*.py"),
     ("/var/lib/kechi", "acme/.well-known/acme-challenge"),
     ("/var/lib/kechi", "pages"),
     ("/var/lib/kechi", "pages/*"),

@@ -61,9 +61,14 @@ reloaded:
   type: bool
 """
 
+from contextlib import ExitStack
+
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils import locks
 from ..module_utils.certificates import CertificateError, Certificates, Machine
+
+WAIT_SECONDS = 600  # each order takes half of that at most
 
 
 def main() -> None:
@@ -75,19 +80,28 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    machine = Machine()
+    machine = Machine(tell=module.warn)
     act = not module.check_mode
     wanted = Certificates(module.params["settings"], machine, act=act)
     reloaded = False
     found = []
     try:
-        with machine.alone():
+        with ExitStack() as stack:
+            if act:  # what the timer has begun by the settings of before ends first
+                lock = locks.held(locks.CERTIFICATES, "a play", wait_seconds=WAIT_SECONDS,
+                                  tell=module.warn)  # fmt: skip
+                stack.enter_context(lock)
             sites = wanted.choose()
             if module.params["stage"] == "finish":
                 sites += wanted.obtain()
                 sites += wanted.choose()
                 reloaded = wanted.reload() if act else not wanted.loaded()
                 found = wanted.look() if act else []
+    except locks.Busy as busy:
+        module.fail_json(
+            msg=f"certificates: {busy} has not ended in {WAIT_SECONDS} seconds. Run this again when"
+            " it has, or end it: systemctl stop kechi-certificates"
+        )
     except CertificateError as error:
         module.fail_json(msg=str(error))
     for problem in wanted.problems:

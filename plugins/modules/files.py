@@ -73,6 +73,11 @@ options:
     type: list
     elements: path
     default: []
+  lock:
+    description: >-
+      The lock of a program that reads these files, by its name in C(module_utils/locks.py); what is
+      under way there ends first.
+    type: str
   known:
     description: >-
       The files of the machine, as M(kechi.vps.machine_facts) returns them. Where they show that all
@@ -145,7 +150,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import safe_paths, units
+from ..module_utils import locks, play_lock, safe_paths, units
 
 ATTRIBUTES = {
     "owner": {"type": "str", "default": "root"},
@@ -296,11 +301,15 @@ def main() -> None:
                 },
             },
             "absent": {"type": "list", "elements": "path", "default": []},
+            "lock": {"type": "str"},
             "known": {"type": "dict", "default": {}},
             "units": {"type": "list", "elements": "dict", "default": [], "options": units.OPTIONS},
         },
         supports_check_mode=True,
     )
+    play_lock.at_work(module)
+    if module.params["lock"] and not module.check_mode:
+        locks.keep(module.params["lock"], "a play", tell=module.warn)
     os.umask(0o022)
     files = Files(module)
     changed = [item["path"] for item in module.params["directories"] if files.directory(item)]

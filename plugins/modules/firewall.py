@@ -82,15 +82,18 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils import locks
+
 NFT = "/usr/sbin/nft"
 TABLE = ("inet", "kechi")
 # terse: not who is connected now
-LIST = (NFT, "--stateless", "--terse", "list", "table", *TABLE)
+LIST = ("--stateless", "--terse", "list", "table", *TABLE)
 RULES = Path("/etc/kechi/firewall.nft")
 UNIT = Path("/etc/systemd/system/kechi-firewall.service")
 # what is on trial: the rules of before, and what the kernel made of the new ones
 TRIAL = Path("/run/kechi-firewall")
 UNDO = "kechi-firewall-undo"
+WAIT_SECONDS = 60
 SETTLED = {"ActiveState": "active", "UnitFileState": "enabled", "NeedDaemonReload": "no"}
 OURS = f"table {' '.join(TABLE)}"
 REPLACE = f"{OURS}\ndelete {OURS}\n"
@@ -115,8 +118,19 @@ def needed(*, loaded: bool, written: bool, unit: Mapping[str, str]) -> list[str]
     return [] if written and unit == SETTLED else ["keep"]
 
 
+def revert() -> list[str]:
+    """What the timer runs: a step that is under way ends first, and may have ended the trial.
+
+    One that does not end must not keep anybody out.
+    """
+    previous = f"{TRIAL}/previous.nft"
+    steps = f"[ ! -e {previous} ] || {{ {NFT} -f {previous} && rm -r {TRIAL}; }}"
+    lock = locks.DIRECTORY / locks.FIREWALL
+    return ["sh", "-c", f"{{ flock --wait={WAIT_SECONDS} 9; {steps}; }} 9>>{lock}"]
+
+
 class Firewall:
-    """The effects."""
+    """The effects; whoever calls them holds the lock that `revert` waits for."""
 
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
@@ -130,7 +144,7 @@ class Firewall:
                 "this machine's kernel has no nftables for us, and no rule was loaded: set "
                 f"host_firewall_enabled to false, or filter elsewhere (nft: {why_not})"
             )
-        return self._run(*LIST) if OURS in tables else None
+        return self._run(NFT, *LIST) if OURS in tables else None
 
     def _tables(self) -> tuple[list[str], str]:
         """The kernel's tables, and why there can be none; neither where nft is not installed."""
@@ -141,7 +155,7 @@ class Firewall:
 
     def wanted(self, path: str) -> str:
         """What the kernel makes of the rules, found out in a network namespace of their own."""
-        script = f'{NFT} -f "$1" && {" ".join(LIST)}'
+        script = f'{NFT} -f "$1" && {NFT} {" ".join(LIST)}'
         rc, out, err = self.module.run_command(["unshare", "--net", "sh", "-c", script, "sh", path])
         if rc:
             self._fail(f"the rules can't be used, and none was loaded: {err.strip()}")
@@ -168,6 +182,7 @@ class Firewall:
     def attempt(self) -> None:
         """Load the rules, with the timer beside them that takes them back."""
         previous = self.loaded() or ""
+        self._stop_timer()  # of a trial that it has ended itself: its name may be taken still
         TRIAL.mkdir(mode=0o700)
         self._write(TRIAL / "previous.nft", REPLACE + previous, 0o600)
         self._write(TRIAL / "new.nft", self.rules, 0o600)
@@ -180,7 +195,7 @@ class Firewall:
             "--description=Put the previous firewall back, as nobody has come in under the new one",
             f"--on-active={self.module.params['confirm_seconds']}",
             "--timer-property=AccuracySec=100ms",
-            "sh", "-c", f"{NFT} -f {TRIAL}/previous.nft && rm -r {TRIAL}",
+            *revert(),
         )  # fmt: skip
         self._run(NFT, "-f", str(TRIAL / "new.nft"))
 
@@ -292,20 +307,30 @@ def main() -> None:
         required_if=[("state", "present", ("rules", "unit"))],
         supports_check_mode=True,
     )
+    if module.check_mode:
+        module.exit_json(**result(module))
+    try:
+        with locks.held(locks.FIREWALL, "a play", wait_seconds=WAIT_SECONDS, tell=module.warn):
+            module.exit_json(**result(module))
+    except locks.Busy as busy:
+        module.fail_json(msg=f"firewall: {busy} has not ended in {WAIT_SECONDS} seconds")
+
+
+def result(module: AnsibleModule) -> dict[str, Any]:
+    """Do the step."""
     firewall = Firewall(module)
     step = module.params["step"]
     if module.params["state"] == "absent":
         steps = firewall.remove()
-        module.exit_json(changed=bool(steps), steps=steps)
-    elif step == "keep":
+        return {"changed": bool(steps), "steps": steps}
+    if step == "keep":
         firewall.keep(tried=True)
-        module.exit_json(changed=True, steps=["keep"])
-    elif step == "undo":
+        return {"changed": True, "steps": ["keep"]}
+    if step == "undo":
         if TRIAL.exists():  # else the timer was there first
             firewall.undo()
-        module.exit_json(changed=True, steps=["undo"])
-    else:
-        module.exit_json(**present(module, firewall))
+        return {"changed": True, "steps": ["undo"]}
+    return present(module, firewall)
 
 
 if __name__ == "__main__":

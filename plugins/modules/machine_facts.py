@@ -8,17 +8,27 @@ module: machine_facts
 short_description: Learn in one call what the roles of this collection ask of a machine
 version_added: 0.1.0
 description:
-  - Looks at memory, packages, users, units and a few files, and changes nothing.
+  - Looks at memory, packages, users, units and a few files, and changes nothing of them.
   - Fails on a distribution that is too old, or whose own Python is. Of one that is neither Debian
     nor Ubuntu there is a warning.
+  - Fails where another play has the machine, as M(kechi.vps.play_lock) does.
   - C(site.yml) calls it once, and registers C(kechi_machine), by which the roles leave out tasks
     that would find nothing to do. A role that finds none looks itself.
   - Returns the facts C(memtotal_mb), C(swaptotal_mb) and C(virtualization_tech_guest), as
     M(ansible.builtin.setup) has them.
+options:
+  lock:
+    description: >-
+      Whether to take the machine for this play first, so that no other one changes meanwhile what
+      was seen. M(kechi.vps.play_lock) gives it back.
+    type: bool
+    default: false
+extends_documentation_fragment:
+  - kechi.vps.play_lock
 attributes:
   check_mode:
     support: full
-    description: Changes nothing anyway.
+    description: Looks, and takes no lock; a play that is under way is warned of.
 author: the kechi.vps authors (!UNKNOWN)
 """
 
@@ -107,7 +117,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import distribution, dpkg, release_sets, snapshot
+from ..module_utils import distribution, dpkg, play_lock, release_sets, snapshot
 
 UNITS = Path("/etc/systemd/system")
 FRONT_END = Path("/etc/kechi/frontend.json")
@@ -250,8 +260,14 @@ def _detect(module: AnsibleModule, kind: str) -> str:
 
 def main() -> None:
     """Look."""
-    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    lock = {"type": "bool", "default": False}
+    module = AnsibleModule(
+        argument_spec={"lock": lock, **play_lock.OPTIONS}, supports_check_mode=True
+    )
     identity = require_distribution(module)
+    held_by = play_lock.take(module, keep=module.params["lock"])
+    if held_by and not module.check_mode:
+        module.exit_json(changed=False, held_by=held_by)
     meminfo = Path("/proc/meminfo").read_text()
     _, packages, _ = module.run_command([*dpkg.QUERY], check_rc=True)
     _, shown, _ = module.run_command([*SHOW], check_rc=True)
@@ -278,6 +294,7 @@ def main() -> None:
         distribution=identity,
         ufw=ufw(UFW),
         page_merging=page_merging(MERGING),
+        held_by=held_by,
     )
 
 

@@ -97,7 +97,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import bounded
+from ..module_utils import bounded, play_lock
 
 CGROUPS = Path("/sys/fs/cgroup")
 SAMPLE_SECONDS = "1"
@@ -206,6 +206,7 @@ def main() -> None:
             "facts": {"type": "str", "required": True},
         }
     )
+    play_lock.at_work(module)
     began = time.time()
     _, facts, _ = module.run_command(["sh", "-c", module.params["facts"]])
     restarts = Restarts(module)

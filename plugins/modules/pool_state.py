@@ -155,7 +155,7 @@ from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import bounded, health, hooks, journal, release_sets, releases
+from ..module_utils import bounded, health, hooks, journal, play_lock, release_sets, releases
 
 Properties = dict[str, str]
 
@@ -750,6 +750,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    play_lock.at_work(module)
     os.umask(0o022)
     effects = Pools(module, bounded.run)
     effects.warn_of_forgotten(module.params["known"])

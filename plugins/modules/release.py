@@ -30,6 +30,11 @@ options:
       source:
         description: A directory on the control machine.
         type: path
+      links_within:
+        description: >-
+          A directory that O(trees[].source) is in. Links of the tree to what is there are sent as
+          that; without it none may lead out of the tree.
+        type: path
       git:
         description: >-
           A git repository, as C(git clone) takes it. It is fetched on the control machine.
@@ -112,7 +117,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import releases
+from ..module_utils import play_lock, releases
 
 
 def release_name(digest: str) -> str:
@@ -244,6 +249,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    play_lock.at_work(module)
     os.umask(0o022)
     trees = _found(module)
     if module.params["act"] and not module.check_mode:

@@ -119,7 +119,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import environments, release_sets, releases
+from ..module_utils import environments, play_lock, release_sets, releases
 
 
 def about(wanted: dict[str, Any]) -> dict[str, Any]:
@@ -263,6 +263,7 @@ def main() -> None:
     lost = forgotten(module.params["sets"], module.params["known"])
     if lost:
         module.fail_json(msg="\n".join(lost))
+    play_lock.at_work(module)
     os.umask(0o022)
     names = {}
     written = []

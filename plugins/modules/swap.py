@@ -99,6 +99,8 @@ from typing import NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils import play_lock
+
 KB = 1024
 MB = 1024 * KB
 ZRAM = "/dev/zram0"
@@ -709,6 +711,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    play_lock.at_work(module)
     swap = Swap(module)
     done: list[str] = []
     try:

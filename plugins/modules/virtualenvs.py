@@ -127,7 +127,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import bounded, building, pins
+from ..module_utils import bounded, building, pins, play_lock
 
 PYTHON = "/usr/bin/python3"
 MARK = "kechi-requirements.digest"
@@ -445,6 +445,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    play_lock.at_work(module)
     os.umask(0o022)
     scripts = [f"{name}\n{text}" for name, text in sorted(module.params["scripts"].items())]
     limits = (module.params["memory_max_mb"], module.params["timeout_seconds"])

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
-from . import known
+from . import known, locks
 from .lines import MOST_AGENT
 
 MOST = 1000  # clients, the busiest: nginx keeps them in memory
@@ -192,12 +192,17 @@ def main(arguments: Sequence[str] | None = None, places: Places = Places()) -> i
         if action == "list":
             sys.stdout.write(places.map.read_text(encoding="utf-8") if places.map.is_file() else "")
             return 0
-        clients = []
-        if action == "apply":
-            clients = chosen(suspects(places.suspects), read_settings(places.settings))
-        changed = put(places.map, as_map(clients))
+        with locks.held(locks.CRAWLERS, f"kechi-crawler-limits {action}", tell=_say):
+            clients = []
+            if action == "apply":  # the settings not before: a play may have changed them meanwhile
+                clients = chosen(suspects(places.suspects), read_settings(places.settings))
+            changed = put(places.map, as_map(clients))
         print(f"limited: {len(clients)}{', as before' if not changed else ''}")
     except (LimitsError, OSError) as error:
-        print(f"kechi-crawler-limits: {error}", file=sys.stderr)
+        _say(str(error))
         return 1
     return 0
+
+
+def _say(text: str) -> None:
+    print(f"kechi-crawler-limits: {text}", file=sys.stderr, flush=True)

@@ -212,6 +212,43 @@ def test_a_running_backup_is_held_to_its_memory_and_behind_the_sites(host):
     assert {f"MemoryMax={256 * 1024 * 1024}", "Nice=19", "OOMPolicy=continue"} <= set(shown)
 
 
+@contextmanager
+def under_way(vps: Vps) -> Iterator[str]:
+    """A backup that waits for its lock until the block has ended, by its invocation's id."""
+    host = vps.host
+    holds = "flock /run/kechi/locks/backup sh -c 'systemd-notify --ready; exec sleep infinity'"
+    notify = "--property=Type=notify --property=NotifyAccess=all"
+    host.check_output(f"systemd-run --quiet --collect --unit=holds {notify} {holds}")
+    try:
+        host.check_output(f"systemctl start --no-block {UNIT}")
+        vps.wait_until(lambda: state(host) == "activating", "a backup")
+        yield invocation(host)
+    finally:
+        host.check_output("systemctl stop holds.service")
+
+
+def invocation(host) -> str:
+    return host.check_output(f"systemctl show --value --property=InvocationID {UNIT}")
+
+
+def state(host) -> str:
+    return host.check_output(f"systemctl show --value --property=ActiveState {UNIT}")
+
+
+def test_a_play_begins_a_backup_anew_by_its_settings_and_ends_one_that_it_disables(vps, host):
+    backups = Inventory(host.backend.name, "backup")
+    with under_way(vps) as began:
+        backups.apply(backup_exclude=["blog/cache", "blog/file"])
+        vps.wait_until(lambda: state(host) == "activating", "the backup anew")
+        assert invocation(host) not in ("", began)
+    vps.wait_until(lambda: state(host) == "inactive", "the end of the backup")
+    assert "file" not in host.check_output(f"ls {newest(host)}").split()
+    with under_way(vps):
+        backups.apply(backup_enabled=False)
+        assert state(host) == "inactive", "and it has not failed"
+    backups.restore()
+
+
 def test_secrets_are_roots_alone(host):
     found = host.file("/etc/kechi/backup.secrets.json")
     assert (found.user, found.mode) == ("root", 0o600)

@@ -37,7 +37,12 @@ def test_the_installed_collection_finds_nothing_to_change(elsewhere, options):
 def test_a_role_alone_takes_its_units_away_and_leaves_the_backups(machine, elsewhere, options):
     apps = [{"name": "blog", "directory": "/srv/www/blog/shared"}]
     role = {"role": "kechi.vps.backup", "backup_apps": apps}
-    play = {"hosts": "all", "roles": [{**role, "backup_enabled": False}]}
+    play = {
+        "hosts": "all",
+        "pre_tasks": [{"kechi.vps.play_lock": {}}],
+        "roles": [{**role, "backup_enabled": False}],
+        "post_tasks": [{"kechi.vps.play_lock": {"state": "released"}}],
+    }
     before = machine.check_output("ls /var/backups/kechi/blog")
     for changed in ("changed=2", "changed=0"):
         done = elsewhere.play(play, *options)
@@ -45,6 +50,7 @@ def test_a_role_alone_takes_its_units_away_and_leaves_the_backups(machine, elsew
         assert not machine.file(TIMER).exists
         assert machine.run("systemctl is-active kechi-backup.timer").rc != 0
     assert machine.check_output("ls /var/backups/kechi/blog") == before
+    assert machine.file("/run/kechi/locks/play").size == 0
     done = elsewhere.play({"hosts": "all", "roles": [role]}, *options)
     assert done.returncode == 0, done.stdout
     assert machine.run("systemctl is-active kechi-backup.timer").rc == 0

@@ -259,7 +259,18 @@ def test_other_requirements_come_from_a_wheel_house_alone_and_old_virtualenvs_go
 def test_switched_off_all_of_it_goes_and_comes_back(host, inventory, vps):
     apply(host)
     wait_until_limited(host, LIMITED)
+    services = ("kechi-crawler-report.service", "kechi-crawler-limits.service")
+    for service in services:  # both are under way, and do not end by themselves
+        drop_in = f"/run/systemd/system/{service}.d"
+        endless = "[Service]\\nExecStart=\\nExecStart=/bin/sleep infinity\\n"
+        host.check_output(f"mkdir -p {drop_in} && printf '{endless}' > {drop_in}/endless.conf")
+        host.check_output(f"systemctl daemon-reload && systemctl start --no-block {service}")
     inventory.apply(crawlers_limit_groups=[], crawlers_report_enabled=False, crawlers_robots=[])
+    for service in services:
+        show = f"systemctl show --value --property=ActiveState {service}"
+        assert host.check_output(show) == "inactive", "it was ended, and has not failed"
+        host.check_output(f"rm -r /run/systemd/system/{service}.d")
+    host.check_output("systemctl daemon-reload")
     wait_until_limited(host, set())
     assert "kechi.vps.crawlers" not in vps.get("sleeper.example", "/robots.txt").text
     left = "ls /etc/systemd/system /etc/nginx/conf.d /etc/nginx/kechi.d/* /var/lib/kechi/robots"
@@ -272,6 +283,7 @@ def test_switched_off_all_of_it_goes_and_comes_back(host, inventory, vps):
     assert "changed=0" in said
 
 
-def test_a_policy_for_a_host_that_nobody_has_is_refused(inventory):
+def test_a_policy_for_a_host_that_nobody_has_is_refused(host, inventory):
     said = inventory.refuse(crawlers_robots=[{"hosts": ["moved.example"], "disallow": ["/"]}])
+    assert host.file("/run/kechi/locks/play").size == 0, "no play has the machine any more"
     assert 'crawlers_robots[0].hosts[0]: "moved.example" is no site\'s host; allowed: ' in said

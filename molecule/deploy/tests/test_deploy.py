@@ -35,6 +35,14 @@ try:
 except OSError:
     pass
 """
+# waits until somebody writes to its FIFO
+WAITING_HOOK = """
+import os, pathlib
+shared = pathlib.Path("/srv/www/one/shared")
+os.mkfifo(shared / "go")
+(shared / "waiting").touch()
+(shared / "go").read_text()
+"""
 
 # reads the library anew with each request: another one in its place would show
 LATE = """
@@ -187,6 +195,41 @@ def test_a_hook_runs_once_for_a_release_as_the_pools_user_before_the_switch(
     found = host.file("/srv/www/one/shared/hooks").content_string.splitlines()
     assert [text.split()[0] for text in found] == ["60", "61"]
     one.options["before_switch"] = []
+
+
+def test_a_play_that_meets_another_is_refused_and_after_an_interruption_waits_for_its_last_task(
+    vps, host, deploy, apps, inventory
+):
+    one, _two = apps
+    shared = "/srv/www/one/shared"
+    one.options["before_switch"] = [["python", "hook.py"]]
+    one.write(62, hook_py=WAITING_HOOK)
+    pool = inventory.variables["vhost_app_pools"][0]
+    changes = {"vhost_app_pools": [{**pool, "apps": [app.entry for app in apps]}], "app": "one"}
+    with inventory.under_way(playbook="deploy", **changes) as first:
+        vps.wait_until(lambda: host.file(f"{shared}/waiting").exists, "the hook")
+        for playbook in ("deploy", "restart"):
+            said = inventory.refuse(playbook=playbook, **changes)
+            assert "Another play changes this machine: playbooks/deploy.yml by " in said
+            assert f"(pid {first.pid} there), since 2" in said
+        said = inventory.apply(playbook="deploy", check=True, **changes)
+        assert "What is said of this machine may change" in said
+        first.kill()  # as where a control machine dies: what it has begun goes on
+        first.wait()
+    assert version(vps, "one.example") == 61, "its task on the machine still waits for the hook"
+    with inventory.under_way(playbook="deploy", **changes) as second:
+        # one has the lock of tasks, and the other one waits for it
+        find = "find /proc/[0-9]*/fd -lname /run/kechi/locks/task 2>/dev/null | wc -l"
+        vps.wait_until(lambda: host.run(find).stdout.strip() == "2", "a second task")
+        host.check_output(f"echo > {shared}/go")
+        said, _ = second.communicate()
+    assert second.returncode == 0, said
+    assert "The lock that a play has left behind at its end was taken over" in said
+    assert "waiting for the end of a task of a play (pool_state) (pid " in said
+    assert version(vps, "one.example") == 62
+    host.check_output(f"rm {shared}/go {shared}/waiting")
+    one.options["before_switch"] = []
+    assert host.file("/run/kechi/locks/play").size == 0, "and nobody has the machine any more"
 
 
 def test_code_comes_from_git_by_its_version_and_from_an_archive(vps, host, deploy, apps, tmp_path):

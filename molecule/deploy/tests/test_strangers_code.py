@@ -179,4 +179,5 @@ def test_where_only_wheels_may_come_nothing_is_built(host, inventory, app, pools
     app.write(13, requirements_txt=f"{sdist}\n# again\n")
     told = inventory.refuse(vhost_app_pools=pools(), vhost_app_build="wheels-only")
     assert "the virtualenv could not be filled, and nothing else has changed" in told
+    assert host.file("/run/kechi/locks/play").size == 0, "no play has the machine any more"
     assert host.check_output("readlink /srv/kechi/main/current") == before

@@ -68,7 +68,9 @@ class Site:
 
     def refuse(self, **changes: object) -> str:
         """Deploy the app, expect that it fails, and return what was said."""
-        return self.inventory.refuse(playbook="deploy", vhost_app_pools=self.pools, **changes)
+        said = self.inventory.refuse(playbook="deploy", vhost_app_pools=self.pools, **changes)
+        assert self.host.file("/run/kechi/locks/play").size == 0, "no play has the machine any more"
+        return said
 
     @property
     def version(self) -> str:

@@ -452,3 +452,9 @@ def test_tls_can_be_switched_off_again(vps, host):
     assert said == {"scheme": "http", "port": 80}
     off = "grep -L 'autorenew = False' /etc/letsencrypt/renewal/kechi-*.conf"
     assert host.run(off).stdout == ""
+    # nor does what the timer starts, which is off itself
+    assert host.run("systemctl is-active kechi-certificates.timer").stdout.strip() == "inactive"
+    host.check_output("systemctl start kechi-certificates.service")
+    assert host.run(off).stdout == ""
+    assert vps.get("motd.example").status == 200
+    assert "changed=0 " in Inventory(host.backend.name, "frontend").apply(frontend_acme_email="")

@@ -11,7 +11,15 @@ from pathlib import Path
 
 import pytest
 
-MODULE = Path(__file__).parents[3] / "plugins" / "modules" / "swap.py"
+# the module, with locks of its own
+PROGRAM = """
+import pathlib
+from ansible_collections.kechi.vps.plugins.module_utils import locks
+from ansible_collections.kechi.vps.plugins.modules import swap
+locks.DIRECTORY = pathlib.Path({!r})
+swap.main()
+"""
+COLLECTIONS = Path(__file__).parents[3] / ".config" / "collections"
 ROOT = "/dev/root / ext4 defaults 0 1\n"
 MB = 1024 * 1024
 
@@ -62,7 +70,8 @@ def run(folder, **arguments):
         **arguments,
     }
     done = subprocess.run(
-        [sys.executable, MODULE],
+        [sys.executable, "-c", PROGRAM.format(f"{folder}.locks")],
+        env={**os.environ, "PYTHONPATH": str(COLLECTIONS)},
         input=json.dumps({"ANSIBLE_MODULE_ARGS": given}),
         capture_output=True,
         text=True,

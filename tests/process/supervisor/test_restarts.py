@@ -202,6 +202,22 @@ def test_many_clients_and_hups_fold_into_one_more_restart(server: Server) -> Non
     assert server.said().count("starting new worker") == 3
 
 
+def test_a_restart_that_is_asked_for_in_a_timed_one_comes_after_it(server: Server) -> None:
+    """As a deploy's does, whose code the timed one may have loaded by half."""
+    timed = {"ENABLE_AUTO_RESTART": "1", "AUTO_RESTART_INTERVAL": "1000"}
+    server.start(env=timed, prelude=server.clock.prelude).wait_serving(1)
+    gate = server.gate()
+    server.plan(ready=True, gate=gate.path)
+    server.skip(1100)
+    server.wait_for("starting new worker", times=2)
+    with connect(str(server.control)) as client, client.makefile() as answer:
+        client.sendall(b"restart\n")
+        assert answer.readline().startswith("progress ")
+        gate.let_pass(times=2)
+        assert answer.read().splitlines()[-1].startswith("done generation 3 serves")
+    assert server.said().count("autorestart triggered") == 1
+
+
 def test_readiness_is_not_taken_from_strangers(server: Server) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root, to be somebody else")

@@ -1,6 +1,5 @@
 """Which certificate a site gets, and when one is ordered; certbot's part is played."""
 
-import contextlib
 import datetime
 import json
 from pathlib import Path
@@ -61,7 +60,7 @@ class World(Machine):  # type: ignore[misc]  # which mypy sees under another nam
     def __init__(self, root: Path) -> None:
         self.time = NOW
         super().__init__(root, lambda: self.time)
-        for directory in (self.failures.parent, self.lock.parent, self.tls):
+        for directory in (self.failures.parent, self.tls):
             directory.mkdir(parents=True, exist_ok=True)
         self.silent = ""
         self.strays: dict[str, str] = {}
@@ -406,25 +405,3 @@ def test_the_command_lists_what_there_is(world, capsys):
     assert ours.main(["--json"], world) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert (row["wanted"], row["served"], row["uncovered"]) == ("acme", "acme", [])
-
-
-def test_a_timers_run_that_has_waited_for_a_play_goes_by_the_plays_settings(tmp_path):
-    class Meeting(World):
-        @contextlib.contextmanager
-        def alone(self):
-            with super().alone():
-                play(self)  # it had the lock until now
-                yield
-
-    def play(machine):
-        machine.settings.write_text(json.dumps({"sites": [], "ports": {"http": 1, "https": 0}}))
-        machine.renew_only([])
-
-    machine = Meeting(tmp_path)
-    machine.settings.write_text(
-        json.dumps({"sites": [BLOG], "acme": ACME, "ports": {"http": 1, "https": 2}})
-    )
-    run(machine, BLOG)
-    ours.main([], machine)
-    renewal = machine.letsencrypt / "renewal" / "kechi-blog.conf"
-    assert "autorenew = False" in renewal.read_text()

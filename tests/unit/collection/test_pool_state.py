@@ -538,6 +538,7 @@ def main_fails(machine, monkeypatch, target, **more):
     )
     monkeypatch.setattr(pool_state, "AnsibleModule", lambda **_options: module)
     monkeypatch.setattr(pool_state.bounded, "run", machine.run)
+    monkeypatch.setattr(pool_state.play_lock, "at_work", lambda _module: None)
     with pytest.raises(SystemExit):
         pool_state.main()
     return said["msg"]

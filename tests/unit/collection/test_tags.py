@@ -27,7 +27,7 @@ def run(tmp_path):
     """Run site.yml's own check of tags, for a machine whose facts are given."""
 
     def run(app, *tags):
-        check = SITE[0]["tasks"][-1]
+        check = SITE[0]["tasks"][0]["block"][-1]
         assert "assert" in str(list(check)), "the check of tags is the last task"
         play = {"hosts": "localhost", "gather_facts": False, "tags": ["always"], "tasks": [check]}
         (tmp_path / "site.yml").write_text(yaml.safe_dump([play]))

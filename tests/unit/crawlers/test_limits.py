@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from supervisor_py.crawlers import limits
+from supervisor_py.crawlers import limits, locks
 from supervisor_py.crawlers.limits import LimitsError, Places, Settings, as_map, chosen
 from supervisor_py.crawlers.lines import MOST_AGENT
 
@@ -18,6 +18,11 @@ from .test_view import NASTY
 BOTH = Settings(("impostors", "undeclared"))
 # what a token of nginx's configuration is, between quotes
 _LINE = re.compile(r'"([0-9a-f.:]+) ((?:[^"\\]|\\")*)" \$binary_remote_addr;')
+
+
+@pytest.fixture(autouse=True)
+def own_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "DIRECTORY", tmp_path / "locks")
 
 
 def line(address: str = "192.0.2.7", agent: str = "Googlebot/2.1", group: str = "impostor") -> str:
