@@ -7,10 +7,12 @@ environment (os.system, os.environb) is the process's alone, and thread-safe by 
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from typing import Any
 
 from . import context
+from .context import AppContext
 
 
 class AppEnviron(os._Environ[str]):
@@ -81,6 +83,14 @@ def _temporary_directory() -> str:
 
 def _default_temporary_directory() -> str:
     return str(tempfile._get_default_tempdir())  # type: ignore[attr-defined]
+
+
+def give_to(app: AppContext) -> None:
+    """Make the environment of the process that of its one app: C code sees it, and TZ counts."""
+    os.environ.__class__ = os._Environ
+    os.environ.update({key: value for key, value in app.variables.items() if value is not None})
+    app.variables.clear()
+    time.tzset()
 
 
 def install() -> None:

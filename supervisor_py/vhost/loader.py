@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from . import context, directory, hygiene, tracebacks, versions
+from . import context, directory, environment, hygiene, tracebacks, versions
 from .context import AppContext
 from .hosts import Site
 from .modules import APART, AppFinder, ClashError
@@ -77,18 +77,13 @@ def load(pool: Pool, loading: Loading) -> list[LoadedApp]:
     """Import the apps of a pool into this interpreter, and return those that can be served."""
     names = loading.names
     chosen = [app for app in pool.apps if names is None or app.name in names]
-    contexts: dict[str, AppContext] = {}
     loaded: dict[str, LoadedApp] = {}
 
     def refuse(error: LoadError) -> None:
         error.where = pool.where(error.app, error.key)
         loading.refused(error)
 
-    for app in chosen:
-        try:
-            contexts[app.name] = _context(app)
-        except LoadError as error:
-            refuse(error)
+    contexts = _contexts(chosen, refuse)
     finder = AppFinder(list(contexts.values()))
     finder.install()
     django = _Django()
@@ -213,6 +208,20 @@ def _loggers_kept() -> Iterator[None]:
 
 def _is_enabled(logger: object) -> bool:
     return isinstance(logger, logging.Logger) and not logger.disabled
+
+
+def _contexts(apps: Sequence[App], refuse: Callable[[LoadError], None]) -> dict[str, AppContext]:
+    """Return the apps' contexts, by name; one that is alone gets the process's environment."""
+    contexts: dict[str, AppContext] = {}
+    for app in apps:
+        try:
+            contexts[app.name] = _context(app)
+        except LoadError as error:
+            refuse(error)
+    if len(apps) == 1:
+        for alone in contexts.values():
+            environment.give_to(alone)
+    return contexts
 
 
 def _context(app: App) -> AppContext:

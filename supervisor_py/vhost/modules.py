@@ -27,7 +27,7 @@ from itertools import takewhile
 from types import CodeType, ModuleType
 from typing import NoReturn
 
-from . import context
+from . import context, spawning
 from .context import AppContext
 from .search_path import SearchPath
 
@@ -160,6 +160,7 @@ class AppFinder(MetaPathFinder):
         self._own: dict[AppContext, _OwnPart] = {}
         self._loading: AppContext | None = None
         self._refused: list[ClashError] = []
+        self._spawns = False
 
     def install(self) -> None:
         """Be asked before Python's own finder, and after those of built-in modules."""
@@ -201,7 +202,10 @@ class AppFinder(MetaPathFinder):
     ) -> ModuleSpec | None:
         """Find a module for the calling thread's app; raises ClashError where it can't be its."""
         app = context.current()
-        if app is None or fullname in sys.stdlib_module_names:
+        if app is None or fullname.partition(".")[0] in sys.stdlib_module_names:
+            if fullname in spawning.IMPORTED and not self._spawns:
+                self._spawns = True
+                spawning.install()
             return None
         if path is not None:
             parent = sys.modules.get(fullname.rpartition(".")[0])
@@ -219,7 +223,8 @@ class AppFinder(MetaPathFinder):
         own = [place for place in places if self._is_own(app, os.path.dirname(place))]
         if own and len(own) == len(places):
             return self._claim(spec, app)
-        if own:  # folders without code of their own, beside a library that is spread over several
+        if own and len(self._apps) > 1:
+            # Folders without code of their own, beside a library that is spread over several.
             shared = [entry for entry in search if not self._is_own(app, entry)]
             spec = PathFinder.find_spec(fullname, shared, target)
         if self._loading is None and (clash := self._clash_with_shared(fullname, spec)):

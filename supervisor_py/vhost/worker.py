@@ -111,6 +111,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         super().init_signals()
         signal.signal(signal.SIGTTOU, self._handle_ttou)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
+        os.register_at_fork(after_in_child=self._give_signals_back)
+
+    def _give_signals_back(self) -> None:
+        """Let a child that an app has forked be ended by signals: the handlers are the worker's."""
+        signal.set_wakeup_fd(-1)
+        for number in ENDING_SIGNALS:
+            if getattr(signal.getsignal(number), "__self__", None) is self:
+                signal.signal(number, signal.SIG_DFL)
 
     def _handle_ttou(self, _signal: int, _frame: object) -> None:
         """Sleep at once where nobody is connected, if it may sleep at all."""

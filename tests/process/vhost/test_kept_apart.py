@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from .harness import Server, Sockets, get, running
 from .test_start import write
 
 APP = """
-import _thread, contextvars, decimal, io, json, os, sys, tempfile, threading
+import _thread, contextvars, decimal, json, os, signal, sys, tempfile, threading
 
 NAME = os.environ["NAME"]
 sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
@@ -105,6 +106,33 @@ def try_plugins():
             pass
     return [found, [entry for entry in sys.path if "plugins" in entry or "others" in entry]]
 
+def spawned(method="spawn"):
+    import multiprocessing
+    import tasks
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        return pool.apply_async(tasks.work, (3,)).get(60)
+
+def forkserved():
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+    import tasks
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("forkserver")) as pool:
+        return pool.submit(tasks.work, 4).result(60)
+
+def ended():
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, b".")
+        while True:
+            signal.pause()
+    os.read(reading, 1)
+    os.kill(child, signal.SIGTERM)
+    return -os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+def forked():
+    return spawned("fork")
+
 def hand_made():
     import appconfig
     return appconfig.WHO
@@ -112,6 +140,14 @@ def hand_made():
 def application(environ, start_response):
     start_response("200 OK", [])
     return [json.dumps(globals()[environ["PATH_INFO"][1:]]()).encode()]
+"""
+TASKS = """
+import os
+
+def work(number):
+    import late
+    here = os.path.basename(os.path.dirname(os.getcwd()))
+    return [number * number, os.environ["NAME"], late.NAME, here]
 """
 NAMES = ("one", "two")
 
@@ -124,6 +160,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         late = f'NAME = "{name}"\n'
         write(folder / name, {"app.py": APP, "late.py": late, "data/file.txt": f"of {name}"})
         (folder / name / "tmp").mkdir()
+        write(folder / name, {"tasks.py": TASKS})
         pool += f'[[apps]]\nname = "{name}"\nhosts = ["{name}.test"]\ndirectory = "{name}"\n'
         pool += f'wsgi = "app:application"\nenvironment.NAME = "{name}"\n'
         pool += f'environment.TMPDIR = "{folder / name / "tmp"}"\n'
@@ -211,3 +248,15 @@ def test_metadata_beside_the_code_is_its_apps_alone(server: Server) -> None:
 
 def test_a_module_made_by_hand_is_its_apps_alone(server: Server) -> None:
     assert [ask(server, name, "hand_made") for name in NAMES] == list(NAMES)
+
+
+@pytest.mark.parametrize(("what", "number"), [("spawned", 9), ("forkserved", 16), ("forked", 9)])
+def test_a_process_that_multiprocessing_starts_is_its_apps(
+    server: Server, what: str, number: int
+) -> None:
+    for name in (*NAMES, *NAMES):
+        assert ask(server, name, what) == [number, name, name, name]
+
+
+def test_a_child_that_an_app_forks_is_ended_by_a_signal(server: Server) -> None:
+    assert ask(server, "one", "ended") == signal.SIGTERM
