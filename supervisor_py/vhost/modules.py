@@ -325,7 +325,8 @@ class AppFinder(MetaPathFinder):
             return False
         top, dot, _ = name.partition(".")
         if dot:
-            return ModuleKey(top, app) in sys.modules
+            own = [key for key in list(sys.modules) if type(key) is ModuleKey and key.app is app]
+            return top in map(str, own)
         libraries = [one for one in added.values() if one is not module and _is_module(one)]
         return not any(value is module for one in libraries for value in vars(one).values())
 

@@ -116,15 +116,18 @@ def test_a_module_without_a_file_is_its_apps_unless_a_library_has_made_it(
         "a_library": library,
         "of_a_library": ModuleType("of_a_library"),
         "a_library.sub": ModuleType("a_library.sub"),
+        "xml.made_by_hand": ModuleType("xml.made_by_hand"),
         "a_package": package,
         "a_package.sub": ModuleType("a_package.sub"),
         "of_the_app": ModuleType("of_the_app"),
     }
     vars(library)["made"] = made["of_a_library"]
+    context._current.set(blog)
     with finder.loading(blog):
         sys.modules.update(made)
+    context._current.set(None)
     try:
-        assert [name for name in made if name in sys.modules] == list(made)[:3]
+        assert [name for name in made if name in sys.modules] == list(made)[:4]
         context._current.set(blog)
         assert [name for name in made if name in sys.modules] == list(made)
     finally:
