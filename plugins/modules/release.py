@@ -104,9 +104,7 @@ switched:
   elements: str
 """
 
-import compileall
 import os
-import py_compile
 import shutil
 import sys
 import tarfile
@@ -117,7 +115,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import play_lock, releases
+from ..module_utils import compiling, play_lock, releases
 
 
 def release_name(digest: str) -> str:
@@ -143,13 +141,7 @@ def unpack(archive: Path, digest: str, destination: Path, validate: Callable[[Pa
                 tar.extractall(part)  # noqa: S202 - the action plugin made it a moment ago
         part.mkdir(exist_ok=True)  # an empty tree
         part.chmod(0o755)
-        compileall.compile_dir(
-            part,
-            quiet=2,
-            stripdir=str(part),
-            prependdir=str(folder / release_name(digest)),
-            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-        )
+        compiling.compile_tree(part, folder / release_name(digest))
         validate(part)
         part.rename(folder / release_name(digest))
     except BaseException:
