@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
@@ -117,7 +118,8 @@ class Children:
                 self._start_prober(number, child, policy.readiness_timeout)
         except OSError as error:
             attempt.take_back()
-            return events.SpawnFailed(number, f"{attempt.doing}: {error.strerror}")
+            reason = room.tasks_in_use() if error.errno == errno.EAGAIN else ""
+            return events.SpawnFailed(number, f"{attempt.doing}: {reason or error.strerror}")
         return events.Spawned(number, child.pid, _random())
 
     def _start(

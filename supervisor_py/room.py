@@ -39,6 +39,17 @@ def left(read: Read = read_file) -> tuple[float, str]:
     return min(found)
 
 
+def tasks_in_use(read: Read = read_file) -> str:
+    """Say which limit of tasks (TasksMax=) is reached; an empty string when none is."""
+    for _version, groups in cgroups(read, "pids"):
+        for group in groups:
+            most = (read(f"{group}/pids.max") or "").strip()
+            used = (read(f"{group}/pids.current") or "").strip()
+            if most.isdecimal() and used.isdecimal() and int(used) >= int(most):
+                return f"{used} of {most} tasks are in use (limit of the cgroup {group})"
+    return ""
+
+
 def cgroups(read: Read, controller: str) -> Iterator[tuple[int, Iterator[str]]]:
     """Yield where a controller's limits for us are: V1 or V2, and folders from the top to ours."""
     for line in (read("/proc/self/cgroup") or "").splitlines():

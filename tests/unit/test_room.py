@@ -12,6 +12,7 @@ SLICE = "/sys/fs/cgroup/kechi.slice"
 UNIT = f"{SLICE}/main.service"
 V1 = "12:pids:/x\n5:cpu,memory:/pool/main\n1:name=systemd:/y\n"
 POOL = "/sys/fs/cgroup/memory/pool"
+PIDS = "/sys/fs/cgroup/pids/a"
 KB = 1024
 UNLIMITED_V1 = "9223372036854771712\n"
 
@@ -159,3 +160,26 @@ def test_this_machine_has_some_memory_left() -> None:
 
 def test_a_file_that_is_not_there_is_none() -> None:
     assert room.read_file("/proc/self/no-such-file") is None
+
+
+@pytest.mark.parametrize(
+    ("table", "files", "said"),
+    [
+        (V2, {f"{SLICE}/pids.max": "64\n", f"{SLICE}/pids.current": "64\n"}, (64, 64, SLICE)),
+        (V2, {f"{UNIT}/pids.max": "64\n", f"{UNIT}/pids.current": "65\n"}, (65, 64, UNIT)),
+        (V2, {f"{UNIT}/pids.max": "64\n", f"{UNIT}/pids.current": "63\n"}, None),
+        (V2, {f"{UNIT}/pids.max": "max\n", f"{UNIT}/pids.current": "63\n"}, None),
+        (V2, {f"{UNIT}/pids.max": "64\n"}, None),
+        ("3:pids:/a\n", {f"{PIDS}/pids.max": "5", f"{PIDS}/pids.current": "5"}, (5, 5, PIDS)),
+        ("", {}, None),
+    ],
+)  # fmt: skip
+def test_the_limit_of_tasks_that_is_reached_is_named(
+    table: str, files: dict[str, str], said: tuple[int, int, str] | None
+) -> None:
+    words = room.tasks_in_use({"/proc/self/cgroup": table, **files}.get)
+    if said is None:
+        assert words == ""
+    else:
+        used, most, group = said
+        assert words == f"{used} of {most} tasks are in use (limit of the cgroup {group})"

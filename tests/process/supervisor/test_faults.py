@@ -487,6 +487,45 @@ def test_what_the_killed_serving_process_leaves_is_ended_and_a_new_one_serves(
     forker.wait_serving(2)
 
 
+@pytest.fixture
+def tasks() -> Iterator[Path]:
+    """A cgroup that can limit how many tasks are in it."""
+    tops = (Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup"))
+    group = next(top for top in tops if top.is_dir()) / f"kechi-test-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"no cgroup can be made here: {error}")
+    if not (group / "pids.max").exists():
+        group.rmdir()
+        pytest.skip("no cgroup here limits tasks")
+    yield group
+    wait_until(lambda: not (group / "cgroup.procs").read_text(), "all in it have ended")
+    group.rmdir()
+
+
+def test_a_limit_of_tasks_that_is_reached_is_said_and_a_restart_comes_when_it_is_not(
+    server: Server, tasks: Path
+) -> None:
+    """Its client says which limit; what is asked again, or tried after the back-off, does it."""
+    prelude = f"{server.clock.prelude}\nopen({str(tasks / 'cgroup.procs')!r}, 'w').write('0')"
+    server.start(f"--path={server.path}", prelude=prelude).wait_serving(1)
+    try:
+        used = (tasks / "pids.current").read_text().strip()
+        (tasks / "pids.max").write_text(used)
+        failed = server.restart()
+        assert failed.returncode == 1
+        said = f"fork failed: {used} of {used} tasks are in use (limit of the cgroup {tasks})"
+        assert said in failed.stderr
+        assert server.ask() == 1
+        (tasks / "pids.max").write_text("max")
+        server.skip(60)
+        server.wait_serving(3)
+        assert server.stop() == 0
+    finally:
+        server.clean_up()
+
+
 def test_what_was_forked_and_has_let_go_of_the_sockets_ends_with_its_generation(
     forker: Server,
 ) -> None:
