@@ -96,8 +96,7 @@ def run(
     with process:
         tails = []
         threads = []
-        for stream in (process.stdout, process.stderr):
-            assert stream is not None
+        for stream in filter(None, (process.stdout, process.stderr)):
             tails.append(Tail(most_bytes, most_of_a_line))
             threads.append(Thread(target=_read, args=(stream, tails[-1])))
             threads[-1].start()

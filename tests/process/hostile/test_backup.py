@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_py import jobs, restore, settings, tree
+from backup_py import jobs, locks, restore, settings, tree
 from backup_py.errors import BackupError
 from backup_py.store import Store
 
@@ -51,6 +51,7 @@ def found(machine, tmp_path, monkeypatch):
     names = iter(f"20260101T0000{second:02}Z" for second in range(60))
     monkeypatch.setattr(jobs, "identifier", lambda _now: next(names))
     monkeypatch.setattr(restore, "identifier", lambda: next(names))
+    monkeypatch.setattr(locks, "DIRECTORY", tmp_path / "run" / "locks")
     return settings.read(tmp_path / "backup.json")
 
 
