@@ -854,6 +854,52 @@ FILES = (
         words=(r"assert .*",),
     ),
     Build(
+        "plays-at-once",
+        "one play at a time changes a machine",
+        (
+            Patch(
+                "plugins/module_utils/play_lock.py",
+                """\
+    if other or not (keep or take_over) or module.check_mode or os.geteuid() != 0:
+        return other
+""",
+                """\
+    if not (keep or take_over) or module.check_mode or os.geteuid() != 0:
+        return other
+    take_over = other["token"] if other else take_over
+""",
+            ),
+        ),
+        file="tests/unit/collection/test_play_lock.py",
+        tests=(
+            "test_a_second_play_is_told_who_has_the_machine_since_when_and_what_to_do",
+            "test_the_same_play_takes_the_machine_as_often_as_it_likes_and_has_it_since_the_first_time",
+        ),
+        words=("NoneType",),
+        only="second_play or as_often",
+    ),
+    Build(
+        "timer-by-old-settings",
+        "what a timer starts while a play changes its settings goes by the new ones",
+        (
+            Patch(
+                "plugins/module_utils/certificates.py",
+                """\
+        with locks.held(locks.CERTIFICATES, NAME, tell=_say):
+            certificates = wanted()  # not before: a play may have held the lock, and changed them
+""",
+                """\
+        certificates = wanted()
+        with locks.held(locks.CERTIFICATES, NAME, tell=_say):
+""",
+            ),
+        ),
+        file="tests/process/collection/test_locks.py",
+        tests=("test_a_timers_look_at_certificates_that_meets_a_play_goes_by_the_plays_settings",),
+        words=("autorenew = False",),
+        only="certificates or certbot",
+    ),
+    Build(
         "failures-unseen",
         "a report says which requests failed, and has not passed then",
         (
@@ -922,6 +968,8 @@ README: Mapping[str, tuple[str, ...]] = {
         "any-status-is-healthy",
         "broken-app-deployed",
     ),
+    "One play at a time changes a machine": ("plays-at-once",),
+    "none meets what its timers start": ("timer-by-old-settings",),
     "a fresh generation, with no request lost": ("no-readiness", "restart-lost"),
     "asked for all its sites from yours, and leaves a report": ("failures-unseen",),
     "request's time, each generation's memory and what failed": (
