@@ -529,6 +529,50 @@ def test_the_dead_that_came_to_us_are_buried(
     assert sorted(server.generations()) == [1]
 
 
+def test_what_forks_faster_than_it_is_killed_holds_no_restart_up(server: Server) -> None:
+    """Each time that all which was seen of it has ended, there is more of it."""
+    prelude = """
+import subprocess
+from supervisor_py import children, orphans
+children._ROUNDS = 3
+def left_behind(*_):
+    one = subprocess.Popen(["/bin/sleep", "600"])
+    one.returncode = 0  # nobody waits for it
+    return {one.pid: orphans.look(one.pid)}
+orphans.left_behind = left_behind
+"""
+    server.start(f"--path={server.path}", "--grace=0.1", prelude=prelude).wait_serving(1)
+    main = server.generations()[1]
+    assert server.restart().returncode == 0
+    assert f"can't end what worker {main} left behind: it forks on (" in server.said()
+    server.wait_serving(2)
+    assert server.stop() == 0
+
+
+def test_what_another_user_has_by_now_holds_no_restart_up(
+    server: Server, forking: Callable[..., list[str]]
+) -> None:
+    """Such as a setuid program that it has run: it is said, and passed over."""
+    refused = """
+import os
+from supervisor_py import signals
+send = signals.send
+def refuse(pidfd, number):
+    if number == 0:
+        raise PermissionError(1, "not permitted")
+    send(pidfd, number)
+signals.send = refuse
+"""
+    program = forking(_daemon_of(1))
+    server.start(f"--path={server.path}", "--interval=0", program=program, prelude=refused)
+    server.wait_serving(1)
+    daemon = _pid_in(server.directory / "daemon-1")
+    main = server.generations()[1]
+    assert server.restart().returncode == 0
+    assert f"worker {main} left process {daemon} of another user behind\n" in server.said()
+    assert alive(daemon)
+
+
 def test_what_ran_before_us_in_our_process_is_not_ours_to_end(server: Server) -> None:
     """A shell may have begun something before it became start_server."""
     out = server.directory / "before"
