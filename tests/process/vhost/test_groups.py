@@ -511,6 +511,41 @@ def test_restarts_of_all_groups_under_load_lose_no_request(tmp_path: Path) -> No
     assert load.done["new"] > 500
 
 
+def test_what_an_app_starts_beside_itself_ends_with_its_generation(tmp_path: Path) -> None:
+    """Else helpers add up with each restart, until the pool may have no more tasks."""
+    listed = tmp_path / "helpers"
+    top = (
+        "import subprocess\n"
+        "helper = subprocess.Popen(['/bin/sleep', '600'], env={}, start_new_session=True,\n"
+        "    stdin=-3, stdout=-3, stderr=-3)\n"
+        f"open({str(listed)!r}, 'a').write(f'{{helper.pid}}\\n')"
+    )
+    pool = write_pool(tmp_path, {"one": {"top": top}, "own": ISOLATED | {"top": top}})
+    paths = [tmp_path / f"{name}.sock" for name in ("one", "own")]
+    control = f"--control-socket={tmp_path}/control"
+    options = [f"--path={path}" for path in paths] + [control, "--readiness=notify"]
+    process = subprocess.Popen(
+        [*START_SERVER, *options, "--", *COMMAND, str(pool)], cwd=tmp_path, env=ENVIRONMENT
+    )
+    helpers: list[int] = []
+    try:
+        for _ in range(3):
+            wait_until(lambda: all(path.exists() for path in paths))
+            for path in paths:
+                assert get(str(path), f"{path.stem}.test").status == 200
+            before = helpers
+            helpers = [int(pid) for pid in listed.read_text().split()]
+            assert len(helpers) >= len(before) + 2
+            assert not any(has_ended(pid) for pid in helpers if pid not in before)
+            restart = [*START_SERVER, "--restart", control]
+            subprocess.run(restart, env=ENVIRONMENT, check=True, timeout=LIMIT)
+            wait_ended(*helpers)
+    finally:
+        process.terminate()
+        assert process.wait(LIMIT) == 0
+    wait_ended(*(int(pid) for pid in listed.read_text().split()))
+
+
 def test_a_process_of_a_group_holds_no_socket_of_another_group(tmp_path: Path) -> None:
     """Else a group that has ended would seem to listen, and an app could take its neighbours'."""
     pool = write_pool(tmp_path, {"one": {}, "own": ISOLATED, "idle": ISOLATED})
