@@ -66,6 +66,7 @@ class _Child:
         self.prober: _Prober | None = None
         self.ended = False  # the main process has
         self.left: dict[int, int] = {}  # pids by pidfd, of what it left behind
+        self.foreign: set[int] = set()  # pids of what is another user's, and left alone
         self.rounds = 0  # of SIGKILL to those
 
 
@@ -174,7 +175,10 @@ class Children:
         return found
 
     def resume(self, handed: list[handover.Child], since: int) -> None:
-        """Take over the generations of our predecessor in this process; raises OSError."""
+        """Take over the generations of our predecessor in this process; raises OSError.
+
+        One that was no reaper does not say `since`: then our next generation is the first.
+        """
         self.since = since
         for one in handed:
             if one.pipe != handover.NO_FD:
@@ -316,12 +320,18 @@ class Children:
     def _watch_left(self, number: int, child: _Child) -> list[int]:
         """Watch what a generation has left behind; return the process ids."""
         for pid, seen in self._left_behind(number, child).items():
+            if pid in child.foreign:
+                continue
             try:
                 pidfd = os.pidfd_open(pid)
             except OSError:
                 continue  # gone by now
-            if orphans.look(pid) != seen or not self._is_ours_to_end(child, pid, pidfd):
+            if orphans.look(pid) != seen:
                 os.close(pidfd)  # somebody else has its pid
+                continue
+            if not signals.send(pidfd, 0):
+                self._pass_over(child, pid)
+                os.close(pidfd)
                 continue
             try:
                 self._poller.watch(pidfd, self._left_calling(number, pidfd))
@@ -332,13 +342,9 @@ class Children:
             child.left[pidfd] = pid
         return list(child.left.values())
 
-    def _is_ours_to_end(self, child: _Child, pid: int, pidfd: int) -> bool:
-        try:
-            signals.send(pidfd, 0)
-        except PermissionError:
-            self._output.say(f"worker {child.pid} left process {pid} of another user behind")
-            return False
-        return True
+    def _pass_over(self, child: _Child, pid: int) -> None:
+        child.foreign.add(pid)
+        self._output.say(f"worker {child.pid} left process {pid} of another user behind")
 
     def _left_calling(self, number: int, pidfd: int) -> Callable[[], None]:
         return lambda: self._left_ended(number, pidfd)
@@ -405,9 +411,13 @@ class Children:
     def send(self, number: int, signal: int) -> None:
         """Signal a generation's main process, or what it has left behind."""
         child = self._children.get(number)
-        if child:
-            for pidfd in child.left or (child.pidfd,):
-                signals.send(pidfd, signal)
+        if child and not child.ended:
+            signals.send(child.pidfd, signal)
+        elif child:
+            for pidfd, pid in list(child.left.items()):
+                if not signals.send(pidfd, signal):  # it has become another user's since
+                    self._pass_over(child, pid)
+                    self._left_ended(number, pidfd)
 
     def last_lines(self, number: int) -> list[str]:
         """Return what a generation has written to its stderr last."""

@@ -183,6 +183,8 @@ class SuperDaemon:
                 self._notifier.deadline(),
             )
             due = min((one for one in times if one is not None), default=None)
+            if self._deaths:  # what was done has had an end
+                due = 0.0
             self._poller.wait(None if due is None else max(0.0, due - time.monotonic()))
 
     def close(self) -> None:

@@ -101,9 +101,15 @@ def reset_for_child() -> None:
     unblock_all()
 
 
-def send(pidfd: int, number: int) -> None:
-    """Signal a process by its pidfd, which never names another process; a gone one is fine."""
-    try:  # noqa: SIM105  contextlib would cost memory
+def send(pidfd: int, number: int) -> bool:
+    """Signal a process by its pidfd, which never names another process; a gone one is fine.
+
+    Tells whether we may: a process of ours may have become another user's.
+    """
+    try:
         _signal.pidfd_send_signal(pidfd, number)
     except ProcessLookupError:
         pass
+    except PermissionError:
+        return False
+    return True

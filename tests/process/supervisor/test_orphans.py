@@ -549,19 +549,21 @@ orphans.left_behind = left_behind
     assert server.stop() == 0
 
 
+@pytest.mark.parametrize("numbers", [(0, 9, 15), (9, 15)], ids=["before", "since"])
 def test_what_another_user_has_by_now_holds_no_restart_up(
-    server: Server, forking: Callable[..., list[str]]
+    server: Server, forking: Callable[..., list[str]], numbers: tuple[int, ...]
 ) -> None:
     """Such as a setuid program that it has run: it is said, and passed over."""
-    refused = """
-import os
-from supervisor_py import signals
-send = signals.send
+    refused = f"""
+import _signal
+send = _signal.pidfd_send_signal
 def refuse(pidfd, number):
-    if number == 0:
+    told = dict(line.split(":") for line in open(f"/proc/self/fdinfo/{{pidfd}}"))
+    daemon = open({str(server.directory / "daemon-1")!r}).read()
+    if number in {numbers} and told["Pid"].strip() == daemon:
         raise PermissionError(1, "not permitted")
     send(pidfd, number)
-signals.send = refuse
+_signal.pidfd_send_signal = refuse
 """
     program = forking(_daemon_of(1))
     server.start(f"--path={server.path}", "--interval=0", program=program, prelude=refused)
@@ -573,17 +575,27 @@ signals.send = refuse
     assert alive(daemon)
 
 
-def test_what_ran_before_us_in_our_process_is_not_ours_to_end(server: Server) -> None:
-    """A shell may have begun something before it became start_server."""
+@pytest.mark.parametrize("upgraded", ["", "known", "unknown"])
+def test_what_ran_before_us_in_our_process_is_not_ours_to_end(
+    server: Server, upgraded: str
+) -> None:
+    """A shell may have begun something before it became start_server, of an older version even."""
     out = server.directory / "before"
     prelude = (
         "import os, subprocess\n"
         "one = subprocess.Popen(['/bin/sleep', '600'])\n"
         f"open({str(out)!r}, 'w').write(str(one.pid))\n"
-        "one.returncode = 0  # nobody waits for it"
+        "one.returncode = 0  # nobody waits for it\n"
+        "from supervisor_py import handover\n"
+        "write = handover.write\n"
     )
+    if upgraded == "unknown":
+        prelude += "handover.write = lambda handed: write(handed.but(since=0))"
     server.start(f"--path={server.path}", prelude=prelude).wait_serving(1)
     before = int(out.read_text())
+    if upgraded:
+        done = server.client("--upgrade", f"--control-socket={server.control}")
+        assert done.returncode == 0, done.stderr
     # times in the table are in hundredths of a second, and what began within one began together
     assert server.restart().returncode == 0
     assert server.stop() == 0
