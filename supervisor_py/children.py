@@ -465,8 +465,12 @@ def _end(pid: int) -> None:
 
 
 def _began(pid: int) -> int:
-    """Return when a child of ours began, in ticks since boot: dead or not, it has an entry."""
-    return int(orphans.read(pid, "stat").rpartition(b")")[2].split()[19])
+    """Return when a child of ours began, in ticks since boot: dead or not, it has an entry.
+
+    0 where no descriptor is left to read it: then nothing is older, and its mark alone counts.
+    """
+    fields = orphans.read(pid, "stat").rpartition(b")")[2].split()
+    return int(fields[19]) if fields else 0
 
 
 def _random() -> float:

@@ -326,6 +326,22 @@ def test_without_free_fds_a_start_fails_and_is_tried_again(server: Server, held:
     assert server.stop() == 0
 
 
+@pytest.mark.parametrize("free", [1, 2, 3, 4, 5])
+def test_whichever_fd_a_start_lacks_it_is_one_attempt_lost_at_most(
+    server: Server, held: ExitStack, free: int
+) -> None:
+    server.start(f"--path={server.path}").wait_serving(1)
+    _leave_free(server, free, held)
+    server.signal(signal.SIGHUP)
+    wait_until(
+        lambda: "Too many open files" in server.said() or 2 in server.generations(), "an outcome"
+    )
+    _limit(server, resource.RLIMIT_NOFILE, 1024)
+    wait_until(lambda: max(server.generations()) > 1, "a generation of this attempt or a later one")
+    assert server.restart().returncode == 0
+    assert server.stop() == 0
+
+
 def test_without_free_fds_what_is_under_way_goes_on(server: Server, held: ExitStack) -> None:
     server.start(f"--path={server.path}").wait_serving(1)
     first, gate = server.generations()[1], server.gate()
