@@ -28,6 +28,13 @@ MOST_BYTES = 1 << 30
 MOST_LINK_BYTES = 4096  # as long as a path may be (PATH_MAX)
 _MOST_HEADER_BYTES = 1 << 20  # what tarfile reads at once: a long name, extended attributes
 _CHUNK_BYTES = 1 << 16
+_EXTENSIONS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
 _UNIX = 3  # zipfile.ZipInfo.create_system of archives that have modes
 _OPENERS: tuple[tuple[bytes, Callable[[Path], Any]], ...] = (
     (b"\x1f\x8b", gzip.open),
@@ -95,6 +102,17 @@ def unpack(archive: Path, folder: Path, limits: Limits | None = None) -> None:
             raise ArchiveError(f"it is damaged, or no archive: {error}") from error
 
 
+class _Header(tarfile.TarInfo):
+    """One header of a tar stream; what extends it is refused before all of that is in memory."""
+
+    def _proc_member(self, stream: tarfile.TarFile) -> tarfile.TarInfo:
+        # newer Pythons read it piece by piece, of which each is small
+        if self.type in _EXTENSIONS and self.size > _MOST_HEADER_BYTES:
+            raise ArchiveError(f"a header of {self.size} bytes; {_MOST_HEADER_BYTES} are allowed")
+        member: tarfile.TarInfo = super()._proc_member(stream)  # type: ignore[misc]
+        return member
+
+
 class _Bounded:
     """A tar stream of which only so much is read, and no more than a header's size at once."""
 
@@ -104,7 +122,7 @@ class _Bounded:
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= _MOST_HEADER_BYTES:
-            raise ArchiveError(f"a header of {size} bytes; {_MOST_HEADER_BYTES} are allowed")
+            raise ArchiveError(f"{size} bytes at once; {_MOST_HEADER_BYTES} are allowed")
         if self._stream.tell() + size > self._most_bytes:
             raise ArchiveError(f"it is longer than {self._most_bytes} bytes when decompressed")
         return self._stream.read(size)
@@ -129,7 +147,7 @@ def _tar(archive: Path, opened: ExitStack, limits: Limits) -> tarfile.TarFile:
     # a header and the rest of its last block for each member, and its extended header
     most_bytes = limits.bytes + limits.members * 8 * tarfile.BLOCKSIZE
     bounded = cast("IO[bytes]", _Bounded(stream, most_bytes))
-    return tarfile.open(fileobj=bounded, mode="r:", errorlevel=2)
+    return tarfile.open(fileobj=bounded, mode="r:", errorlevel=2, tarinfo=_Header)
 
 
 def _tar_members(tar: tarfile.TarFile) -> Iterator[_Member]:

@@ -194,9 +194,10 @@ def test_copies_by_hard_links_count(tmp_path, folder):
         archives.unpack(packed, folder, Limits(bytes=9_999))
 
 
-def test_a_header_that_is_larger_than_memory_is_refused(tmp_path, folder):
+@pytest.mark.parametrize("kind", archives._EXTENSIONS)
+def test_a_header_that_is_larger_than_memory_is_refused(tmp_path, folder, kind):
     header = tarfile.TarInfo("a")
-    header.type, header.size = tarfile.XHDTYPE, 7 << 30
+    header.type, header.size = kind, 7 << 30
     (tmp_path / "x").write_bytes(header.tobuf() + bytes(1024))
     with pytest.raises(ArchiveError, match="a header of 7516192768 bytes"):
         archives.unpack(tmp_path / "x", folder)
