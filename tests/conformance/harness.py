@@ -1,6 +1,7 @@
 """Runs one script with Perl's start_server and with ours, and notes what can be seen of each."""
 
 import contextlib
+import functools
 import itertools
 import os
 import re
@@ -44,6 +45,19 @@ def missing() -> str:
     if found != VERSION:
         return f"Perl's start_server is {found}; what ours stands in for is {VERSION}"
     return ""
+
+
+@functools.cache
+def perl_keeps_equals() -> bool:
+    """Whether this Perl hands on a variable with a = in its name: 5.36 does, 5.40 does not."""
+    script = '$ENV{"A=B"} = "x"; exec "env"'
+    try:
+        said = subprocess.run(
+            [PERL_COMMAND[0], "-e", script], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return True  # there is nothing to compare with
+    return "A=B=x" in said.stdout.splitlines()
 
 
 @dataclass(frozen=True)
@@ -497,6 +511,8 @@ class Run:
 
     def _normal_text(self, text: str) -> str:
         text = text.replace(str(self.directory), "<directory>")
+        # as Getopt::Long has it since 2.58
+        text = text.replace("(integer number expected)", "(number expected)")
         return re.sub(r"(?<![\d.])\d{2,}(?!\d)", self._normal_number, text)
 
     def _normal_number(self, found: re.Match[str]) -> str:
