@@ -21,6 +21,11 @@ from .modules import APART, AppFinder, ClashError
 from .pool import WSGI, App, Pool
 
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+# What replaces parts of the standard library for the whole process, and how it shows that it has.
+PATCHERS: dict[str, Callable[[Any], bool]] = {
+    "gevent.monkey": lambda module: bool(module.saved),
+    "eventlet.patcher": lambda module: bool(module.already_patched),
+}
 SOURCE_LAYOUT = "src"  # an import root where there is one, as its packages would be installed
 
 
@@ -112,6 +117,8 @@ def load(pool: Pool, loading: Loading) -> list[LoadedApp]:
                 with loading.around(app), django.loading(app.name):
                     warm_up = app.warm_up if pool.memory.warm_up else ()
                     found = _prepare(app, contexts[app.name], finder, warm_up, loading.forks)
+                if len(chosen) > 1:
+                    _refuse_patching(app)
                 refuse_same_object(found, loaded.values())
                 loaded[app.name] = found
                 found.context.umask = os.umask(umask)
@@ -153,6 +160,20 @@ def refuse_same_object(found: LoadedApp, earlier: Iterable[LoadedApp]) -> None:
                 found.context.name,
                 f"its object is the app {other.context.name}'s, too, from a package of the"
                 f" virtualenv, whose modules all shared apps have in common; {APART}",
+                isolate=True,
+            )
+
+
+def _refuse_patching(app: App) -> None:
+    """Raise LoadError for an app that has replaced threads and sockets for the whole process."""
+    for name, has_patched in PATCHERS.items():
+        module = sys.modules.get(name)
+        if module is not None and has_patched(module):
+            raise LoadError(
+                app.name,
+                f"it has replaced the standard library's threads and sockets ({name}), for its"
+                f" neighbours, too, which then run in each other's directories; {APART}",
+                app.interface,
                 isolate=True,
             )
 

@@ -11,6 +11,7 @@ import pytest
 from ..waiting import LIMIT
 from .harness import (
     COMMAND,
+    ROOT,
     START_SERVER,
     Sockets,
     free_port,
@@ -194,3 +195,43 @@ def test_check_says_what_is_wrong_with_the_file(tmp_path: Path) -> None:
     done = check(pool)
     assert done.returncode == 1
     assert f"vhost_server: {pool}:9: apps[0].host: unknown key (allowed: name, hosts" in done.stderr
+
+
+PATCHERS = {
+    "gevent": ("monkey", "saved = {}\ndef patch_all():\n    saved['socket'] = {}\n", "patch_all"),
+    "eventlet": ("patcher", "already_patched = {}\ndef monkey_patch():\n"
+                            "    already_patched['socket'] = True\n", "monkey_patch"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("library", PATCHERS)
+def test_an_app_that_replaces_threads_for_all_is_refused_with_the_way_out(
+    tmp_path: Path, sockets: Sockets, library: str
+) -> None:
+    module, source, patch = PATCHERS[library]
+    package = tmp_path / "lib" / library
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / f"{module}.py").write_text(source)
+    path = {"PYTHONPATH": f"{ROOT}:{tmp_path / 'lib'}"}
+    imports = f"from {library} import {module}\n"
+    pool = pool_of(tmp_path, a=f"{imports}{module}.{patch}()\n{GOOD_APP}", b=GOOD_APP)
+    said = refusal(pool, sockets, **path)
+    assert "the app a can't be loaded: it has replaced" in said
+    assert f"({library}.{module})" in said
+    assert 'isolation = "process"' in said
+    (tmp_path / "a" / "wsgi_a.py").write_text(imports + GOOD_APP)
+    with running(pool, sockets, **path):
+        assert get(sockets.path, "a.test").status == 200
+
+
+def test_an_app_that_replaces_threads_for_all_may_be_alone(
+    tmp_path: Path, sockets: Sockets
+) -> None:
+    package = tmp_path / "lib" / "gevent"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "monkey.py").write_text("saved = {'socket': {}}\n")
+    pool = pool_of(tmp_path, a=f"from gevent import monkey\n{GOOD_APP}")
+    with running(pool, sockets, PYTHONPATH=f"{ROOT}:{tmp_path / 'lib'}"):
+        assert get(sockets.path, "a.test").status == 200
