@@ -6,7 +6,7 @@ from typing import Any
 
 from . import context, running
 from .hosts import ALL, BadHostError, Router, Site, UnknownHostError, UnknownPathError
-from .loader import LoadedApp
+from .loader import LoadedApp, loggers_kept
 from .pool import App
 
 RETRY_SECONDS = "60"  # a guess: it is tried again at the next restart
@@ -33,7 +33,8 @@ class Dispatcher:
             assert app.startup is not None
             context.enter(app.context)
             try:
-                app.startup()
+                with loggers_kept():
+                    app.startup()
             except Exception as error:  # noqa: BLE001  # an app's own code
                 self._down.add(app)
                 reason = str(error) or type(error).__name__

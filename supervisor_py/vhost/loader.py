@@ -19,6 +19,7 @@ from .context import AppContext
 from .hosts import Site
 from .modules import APART, AppFinder, ClashError
 from .pool import WSGI, App, Pool
+from .process_state import State
 
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 # What replaces parts of the standard library for the whole process, and how it shows that it has.
@@ -116,9 +117,11 @@ def load(pool: Pool, loading: Loading) -> list[LoadedApp]:
             try:
                 with loading.around(app), django.loading(app.name):
                     warm_up = app.warm_up if pool.memory.warm_up else ()
+                    state = State()
                     found = _prepare(app, contexts[app.name], finder, warm_up, loading.forks)
                 if len(chosen) > 1:
                     _refuse_patching(app)
+                    found = replace(found, remarks=(*found.remarks, *_felt(state)))
                 refuse_same_object(found, loaded.values())
                 loaded[app.name] = found
                 found.context.umask = os.umask(umask)
@@ -162,6 +165,12 @@ def refuse_same_object(found: LoadedApp, earlier: Iterable[LoadedApp]) -> None:
                 f" virtualenv, whose modules all shared apps have in common; {APART}",
                 isolate=True,
             )
+
+
+def _felt(state: State) -> Iterator[str]:
+    """Yield what neighbours feel of an app's load."""
+    for what in state.changes():
+        yield f"at load it has changed {what}, for its neighbours, too; {APART}"
 
 
 def _refuse_patching(app: App) -> None:
@@ -217,7 +226,7 @@ def _settings_module() -> str | None:
 
 
 @contextmanager
-def _loggers_kept() -> Iterator[None]:
+def loggers_kept() -> Iterator[None]:
     """Undo what dictConfig does to others' loggers when nobody tells it not to."""
     known = [one for one in logging.Logger.manager.loggerDict.values() if _is_enabled(one)]
     try:
@@ -297,7 +306,7 @@ def _warm_up(found: LoadedApp, paths: Sequence[str], forks: bool) -> list[str]:
 
 def _load(app: App, ctx: AppContext, finder: AppFinder) -> LoadedApp:
     try:
-        with _loggers_kept(), finder.loading(ctx):
+        with loggers_kept(), finder.loading(ctx):
             target: object = importlib.import_module(app.module)
     except ClashError as error:
         raise LoadError(app.name, error, app.interface, isolate=error.isolate) from error

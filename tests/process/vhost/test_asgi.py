@@ -292,3 +292,40 @@ def test_restarts_under_load_lose_no_request_of_an_asgi_app(
     restart_under_load(lambda n: vhost_server(pool, sockets, n), 4, load)
     assert load.failures == []
     assert len({name.split("/")[0] for name in load.seen}) == 4
+
+
+CONFIGURES = """
+import logging.config
+
+async def application(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        logging.config.dictConfig({"version": 1})
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+"""
+LOGS = """
+import logging
+
+logger = logging.getLogger("shop.orders")
+
+def application(environ, start_response):
+    logger.error("an order")
+    start_response("200 OK", [])
+    return []
+"""
+
+
+def test_a_startup_that_configures_logging_silences_no_neighbour(
+    tmp_path: Path, sockets: Sockets
+) -> None:
+    write(tmp_path, {"logs/app.py": LOGS, "configures/app.py": CONFIGURES})
+    pool = '[pool]\nname = "logging"\nworkers = 1\n'
+    for name, key in (("logs", "wsgi"), ("configures", "asgi")):
+        pool += f'[[apps]]\nname = "{name}"\nhosts = ["{name}.test"]\ndirectory = "{name}"\n'
+        pool += f'{key} = "app:application"\n'
+    (tmp_path / "logging.toml").write_text(pool)
+    with running(tmp_path / "logging.toml", sockets) as server:
+        assert get(sockets.path, "logs.test").status == 200
+        wait_until(lambda: "logs: an order" in server.log.read_text().splitlines())

@@ -235,3 +235,25 @@ def test_an_app_that_replaces_threads_for_all_may_be_alone(
     pool = pool_of(tmp_path, a=f"from gevent import monkey\n{GOOD_APP}")
     with running(pool, sockets, PYTHONPATH=f"{ROOT}:{tmp_path / 'lib'}"):
         assert get(sockets.path, "a.test").status == 200
+
+
+def test_what_neighbours_feel_of_a_load_is_in_the_log_with_the_way_out(
+    tmp_path: Path, sockets: Sockets
+) -> None:
+    felt = "import gettext, socket\ngettext.NullTranslations().install()\n"
+    felt += "socket.setdefaulttimeout(3)\n"
+    pool = pool_of(tmp_path, a=felt + GOOD_APP, b="import ssl, decimal\n" + GOOD_APP)
+    with running(pool, sockets) as server:
+        lines = [line for line in server.log.read_text().splitlines() if "has changed" in line]
+    told = [line.partition(", for its neighbours, too; ") for line in lines]
+    assert sorted(what for what, _, _ in told) == [
+        "the app a: at load it has changed builtins",
+        "the app a: at load it has changed the time-out of all sockets (socket.setdefaulttimeout)",
+    ]
+    assert all('isolation = "process"' in way_out for _, _, way_out in told)
+
+
+def test_what_an_app_alone_changes_is_nobodys_business(tmp_path: Path, sockets: Sockets) -> None:
+    pool = pool_of(tmp_path, a="import socket\nsocket.setdefaulttimeout(3)\n" + GOOD_APP)
+    with running(pool, sockets) as server:
+        assert "has changed" not in server.log.read_text()
