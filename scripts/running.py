@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -248,14 +248,14 @@ class Runner:
                 os.killpg(pid, signal.SIGINT)
         deadline = time.monotonic() + self._grace_seconds
         while left and time.monotonic() < deadline:
-            left = _alive(left | _identities(roots))
+            left = _left(left, roots)
             time.sleep(POLL_SECONDS)  # no event tells that a process which is no child has ended
         while left:
             for pid in left:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(POLL_SECONDS)
-            left = _alive(left | _identities(roots))
+            left = _left(left, roots)
 
     @contextmanager
     def _started(self, part: Part) -> Iterator[subprocess.Popen[str]]:
@@ -349,23 +349,37 @@ def _shown(file: Path) -> str:
     return str(file.relative_to(REPOSITORY) if file.is_relative_to(REPOSITORY) else file)
 
 
-def _stat(pid: int) -> tuple[int, int] | None:
-    """A process's parent, and when it was started; None where it has ended."""
+def _stat(pid: int) -> tuple[int, int, int] | None:
+    """A process's parent, its session, and when it was started; None where it has ended."""
     try:
         fields = (PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
         return None
-    return None if fields[0] == "Z" else (int(fields[1]), int(fields[19]))
+    return None if fields[0] == "Z" else (int(fields[1]), int(fields[3]), int(fields[19]))
 
 
-def _identities(roots: Iterable[int]) -> dict[int, int]:
-    """These processes and all below them, and when each was started."""
+def _identities(roots: Collection[int]) -> dict[int, int]:
+    """These processes and all below them, and when each was started.
+
+    Each is the leader of a session, and what is in that is below it, also where what had started
+    it has ended.
+    """
     stats = {int(entry.name): _stat(int(entry.name)) for entry in PROC.glob("[0-9]*")}
-    parents = {pid: stat[0] for pid, stat in stats.items() if stat}
+    parents = {
+        pid: stat[1] if stat[1] in roots and pid != stat[1] else stat[0]
+        for pid, stat in stats.items()
+        if stat
+    }
     tree = [pid for root in roots for pid in (root, *below(parents, root))]
-    return {pid: stat[1] for pid in tree if (stat := stats.get(pid))}
+    return {pid: stat[2] for pid in tree if (stat := stats.get(pid))}
+
+
+def _left(known: Mapping[int, int], roots: Collection[int]) -> dict[int, int]:
+    """What of these, and of what the roots have started, has not ended."""
+    # the second look finds what was started, by one that then ended, after the first one's listing
+    return _alive({**known, **_identities(roots)}) or _identities(roots)
 
 
 def _alive(known: Mapping[int, int]) -> dict[int, int]:
     """Those that have not ended; a number may be another process's by now."""
-    return {pid: began for pid, began in known.items() if (stat := _stat(pid)) and stat[1] == began}
+    return {pid: began for pid, began in known.items() if (stat := _stat(pid)) and stat[2] == began}

@@ -120,6 +120,38 @@ def test_stopping_ends_all_that_was_started_also_what_ignores_it(tmp_path: Path,
         runner.run(stubborn)
 
 
+# a program that starts another one, which ignores Ctrl-C, only when Ctrl-C ends it
+LATE = """
+import os, signal, sys
+def end(*_):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if os.fork() == 0:
+        with open({up!r}, "w") as pipe:
+            print(os.getpid(), file=pipe)
+        signal.pause()
+    os._exit(1)
+signal.signal(signal.SIGINT, end)
+open({up!r}, "w").close()
+signal.pause()
+"""
+
+
+def test_stopping_ends_what_was_started_meanwhile_and_has_lost_its_parent(
+    tmp_path: Path, up: Path
+) -> None:
+    runner = Runner(grace_seconds=5.0)
+    late = part(tmp_path, "late", LATE.format(up=str(up)))
+    running_late = threading.Thread(target=lambda: runner.run(late))
+    running_late.start()
+    up.read_text()
+    stopping = threading.Thread(target=runner.stop)
+    stopping.start()
+    child = int(up.read_text())
+    stopping.join()
+    running_late.join()
+    assert not runs(child)
+
+
 CTRL_C = """
 import sys
 from pathlib import Path
