@@ -3,7 +3,9 @@
 import os
 import shutil
 import signal
+import stat
 import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -31,10 +33,26 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if config.option.basetemp or hasattr(config, "workerinput"):
         return
-    folder = tempfile.gettempdir()
-    if len(os.fsencode(f"{folder}/{_PREFIX}")) + _RANDOM > _LONGEST:
-        folder = "/tmp"
+    folder = Path(tempfile.gettempdir())
+    too_long = len(os.fsencode(f"{folder}/{_PREFIX}")) + _RANDOM > _LONGEST
+    if too_long or not all(_others_may_enter(one) for one in (folder, *folder.parents)):
+        folder = Path("/tmp")
     config.option.basetemp = config.stash[_OWN] = tempfile.mkdtemp(prefix=_PREFIX, dir=folder)
+    Path(config.option.basetemp).chmod(0o711)
+
+
+def _others_may_enter(folder: Path) -> bool:
+    return bool(folder.stat().st_mode & stat.S_IXOTH)
+
+
+@pytest.fixture
+def tmp_path_of_all(tmp_path: Path) -> Path:
+    """`tmp_path`, where every user may go through, whatever the umask."""
+    for folder in (tmp_path, *tmp_path.parents):
+        if _others_may_enter(folder):
+            break
+        folder.chmod(folder.stat().st_mode | 0o111)
+    return tmp_path
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,13 +35,10 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path):
+def machine(tmp_path_of_all):
     if os.geteuid() != 0:
         pytest.skip("only root can be tricked into what root may do")
-    top = Path(tempfile.gettempdir())
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent != top and parent.is_relative_to(top):
-            parent.chmod(parent.stat().st_mode | 0o111)  # an app gets through to its own
+    tmp_path = tmp_path_of_all  # an app gets through to its own
     made = Machine(tmp_path / "app", tmp_path / "app/shared", tmp_path / "etc", tmp_path / "next")
     made.shared.mkdir(parents=True)
     os.chown(made.shared, UID, UID)
@@ -51,6 +47,8 @@ def machine(tmp_path):
     (made.victim / "secret").chmod(0o600)
     (made.neighbour / "thumbs").mkdir(parents=True)
     (made.neighbour / "thumbs").chmod(0o700)
+    for path in (made.app, made.shared, made.victim, made.neighbour):
+        path.chmod(0o755)  # whatever the umask
     for path in (made.neighbour, made.neighbour / "thumbs"):
         os.chown(path, OTHER, OTHER)
     before = made.state()

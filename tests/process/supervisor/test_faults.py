@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from ..machine import folder_for_others
 from ..waiting import wait_until
 from .harness import Server, alive, connect
 
@@ -61,9 +61,9 @@ def held() -> Iterator[ExitStack]:
 @pytest.fixture
 def unprivileged() -> Iterator[Server]:
     """A server for a user of its own, in a directory that this one can reach."""
-    with tempfile.TemporaryDirectory(prefix="kechi-faults-") as name:
-        os.chown(name, NOBODY_ELSE, NOBODY_ELSE)
-        one = Server(Path(name))
+    with folder_for_others() as folder:
+        os.chown(folder, NOBODY_ELSE, NOBODY_ELSE)
+        one = Server(folder)
         yield one
         one.clean_up()
 

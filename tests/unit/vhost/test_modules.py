@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from importlib import _bootstrap
 from pathlib import Path
 from types import ModuleType
 
@@ -23,6 +24,7 @@ def blog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppContext
     site_packages = tmp_path / "blog" / ".venv" / "site-packages"
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path), str(site_packages), "relative"])
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    monkeypatch.setattr(_bootstrap, "_module_locks", vars(_bootstrap)["_module_locks"])
     yield app_in(tmp_path, "blog")
     context._current.set(None)
 
