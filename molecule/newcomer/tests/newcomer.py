@@ -18,6 +18,15 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 USER = "you"
 CLONE = f"/home/{USER}/kechi.vps"
 SECONDS = 1800  # of one block; only what hangs takes so long
+# has the scripts of a virtualenv name the interpreter beside them: in their first line, or in their
+# second one, where the path has a space or is long
+MOVE = """
+import pathlib, sys
+old, new = map(str.encode, sys.argv[1:])
+for file in pathlib.Path(sys.argv[2]).iterdir():
+    if file.is_file() and (content := file.read_bytes()).startswith(b"#!"):
+        file.write_bytes(content.replace(old, new, 1))
+"""
 
 
 class Newcomer:
@@ -50,8 +59,7 @@ class Newcomer:
         left_out = ["kechi_vps-*", "__editable__*", "bin/python*", "stamp"]
         options = [f"--exclude={pattern}" for pattern in left_out]
         self._unpack(venv, [*options, "bin", f"lib/{python}/site-packages"], Path(sys.prefix))
-        shebang = f"1s,^#!{sys.prefix}/bin/,#!{venv}/bin/,"
-        self._user(f"find {venv}/bin -type f -exec sed -i {shlex.quote(shebang)} {{}} +")
+        self._user(shlex.join(["python3", "-c", MOVE, f"{sys.prefix}/bin/", f"{venv}/bin/"]))
 
     def log_in_once(self) -> None:
         """Have the VPS's host key known, as after a first log-in by hand."""
