@@ -57,6 +57,7 @@ def _restart() -> Iterator[Case]:
         run.wait_record()
         run.look("first", 1)
         run.client("restart", "--restart", *BY_FILES)
+        run.wait_record(2)  # which it may not have written when it is ended already
         run.client("restart again", "--restart", *BY_FILES)
         run.wait_record(3)
         run.look("restarted", 3)
