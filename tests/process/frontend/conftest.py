@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from tests.unit.collection.test_server_blocks import configuration
 
+from ..machine import folder_for_others
 from ..ports import free_ports
 from ..vhost.harness import COMMAND, ROOT
 from ..waiting import wait_until
@@ -71,22 +71,22 @@ class Nginx:
 
 
 def program() -> str:
-    """Where nginx is, or "": no test installs it, as its package starts it."""
-    return os.environ.get("KECHI_NGINX") or shutil.which("nginx", path="/usr/sbin:/usr/bin") or ""
+    """Where nginx is, or "": scripts/host-packages unpacks it, as its package would start it."""
+    places = f"/usr/sbin:/usr/bin:{ROOT}/.cache/nginx/usr/sbin"
+    return os.environ.get("KECHI_NGINX") or shutil.which("nginx", path=places) or ""
 
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
     """A directory that nginx's workers reach, who have a user of their own: pytest's are closed."""
-    with tempfile.TemporaryDirectory() as made:
-        Path(made).chmod(0o755)
-        yield Path(made)
+    with folder_for_others() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
 def nginx(folder: Path) -> Iterator[Nginx]:
     if not program():
-        pytest.skip("no nginx here: install nginx-light, or name one by KECHI_NGINX")
+        pytest.skip("no nginx here: `make test` fetches it, or name one by KECHI_NGINX")
     socket = folder / "echo.sock"
     (folder / "pool.toml").write_text(POOL)
     version = subprocess.run([program(), "-v"], capture_output=True, text=True, check=True).stderr
