@@ -135,22 +135,22 @@ def summary(ended: Sequence[Done | NotRun], seconds: float, prepared: float = 0.
 
 
 def run(wanted: Sequence[str], workers: int, runner: Runner) -> list[Done | NotRun]:
-    """Run these parts: linters beside the making of images, then tests beside the scenarios."""
-    first = [linters()] if "lint" in wanted else []
+    """Run these parts: what needs no container beside the making of images, then scenarios."""
+    checks = linters() if "lint" in wanted else []
+    if "unit" in wanted:
+        checks.append(unit([]))
+    chains = [chain for chain in (checks, [images()] if "molecule" in wanted else []) if chain]
+    ended = run_all(chains, len(chains) or 1, runner, _tell)
     if "molecule" in wanted:
-        first.append([images()])
-    ended = run_all(first, len(first) or 1, runner, _tell)
-    tests = [unit([])] if "unit" in wanted else []
-    if "molecule" not in wanted:
-        return ended + run_all([tests] if tests else [], 1, runner, _tell)
-    names = scenarios.choose(scenarios.there(), [], emulated=scenarios.machines_are_emulated())
-    made = next(one for one in ended if one.name == IMAGES)
-    if made.passed and not runner.stopped:
-        print(scenarios.left_out(names), flush=True)
-        return ended + scenarios.run(names, workers, LOGS, runner, tests)
-    ended += run_all([tests] if tests else [], 1, runner, _tell)
-    why = "not run" if runner.stopped else f"not run: {IMAGES}"
-    return ended + [NotRun(name, why) for name in names]
+        names = scenarios.choose(scenarios.there(), [], emulated=scenarios.machines_are_emulated())
+        made = next(one for one in ended if one.name == IMAGES)
+        if made.passed and not runner.stopped:
+            print(scenarios.left_out(names), flush=True)
+            ended += scenarios.run(names, workers, LOGS, runner)
+        else:
+            why = "not run" if runner.stopped else f"not run: {IMAGES}"
+            ended += [NotRun(name, why) for name in names]
+    return ended
 
 
 def run_quick(runner: Runner) -> list[Done | NotRun]:

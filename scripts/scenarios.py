@@ -151,30 +151,23 @@ def remove_machines(ended: Iterable[Done | NotRun]) -> None:
             subprocess.run([*DESTROY, one.name], cwd=REPOSITORY, capture_output=True, check=False)
 
 
-def tell(count: int, names: Sequence[str], reports: Path = REPORTS) -> Callable[[Done], None]:
-    """Say of each of `count` parts when it has ended, and show a scenario that has failed."""
+def tell(count: int, reports: Path = REPORTS) -> Callable[[Done], None]:
+    """Say of each when it has ended, and show one that has failed."""
     numbers = itertools.count(1)
 
     def told(done: Done) -> None:
-        if done.name in names:  # what others say has been seen
-            report(done, reports)
+        report(done, reports)
         print(f"{done.verdict}: {done.name}, {done.seconds:.0f} s", end="")
         print(f" ({next(numbers)} of {count})", flush=True)
 
     return told
 
 
-def run(
-    names: Sequence[str], workers: int, logs: Path, runner: Runner, beside: Sequence[Part] = ()
-) -> list[Done | NotRun]:
-    """Run them, `workers` at once, and say of each when it has ended; the others go on.
-
-    What is to run `beside` them is begun first, as one more of them.
-    """
+def run(names: Sequence[str], workers: int, logs: Path, runner: Runner) -> list[Done | NotRun]:
+    """Run them, `workers` at once, and say of each when it has ended; the others go on."""
     print(f"{len(names)} scenarios, {workers} at once; logs in {logs}", flush=True)
-    parts = [*beside, *(part(name, logs) for name in names)]
-    ended = run_all([[one] for one in parts], workers, runner, tell(len(parts), names))
-    remove_machines(one for one in ended if one.name in names)
+    ended = run_all([[part(name, logs)] for name in names], workers, runner, tell(len(names)))
+    remove_machines(ended)
     return sorted(ended, key=lambda one: one.seconds, reverse=True)
 
 

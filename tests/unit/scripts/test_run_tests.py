@@ -106,30 +106,29 @@ def test_scenarios_are_not_run_without_images_but_all_else_is(
     monkeypatch.setattr(scenarios, "machines_are_emulated", lambda: True)
     monkeypatch.setattr(scenarios, "run", lambda *_: pytest.fail("scenarios are run"))
     all_parts = run_tests.run(run_tests.PARTS, 2, Runner())
-    assert [one.name for one in all_parts[:7]] == [*LINTERS, "images", "unit"]
+    assert [one.name for one in all_parts[:7]] == [*LINTERS, "unit", "images"]
     names = [one.name for one in all_parts[7:]]
     assert names == scenarios.choose(scenarios.there(), [], emulated=True)
     assert {one.verdict for one in all_parts[7:]} == {"not run: images"}
 
 
-def test_tests_without_a_container_run_beside_the_scenarios(
+def test_what_needs_no_container_runs_while_images_are_made(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def ended(chains, _workers, _runner, _told):
-        return [done(part.name, 0) for chain in chains for part in chain]
+    asked: list[list[list[str]]] = []
 
-    def run(names, workers, _logs, _runner, beside):
-        assert workers == 3
-        return [done(name, 0) for name in [*(part.name for part in beside), *names]]
+    def ended(chains, workers, _runner, _told):
+        assert workers == len(chains)
+        asked.append([[part.name for part in chain] for chain in chains])
+        return [done(part.name, 0) for chain in chains for part in chain]
 
     monkeypatch.setattr(run_tests, "run_all", ended)
     monkeypatch.setattr(scenarios, "machines_are_emulated", lambda: True)
-    monkeypatch.setattr(scenarios, "run", run)
+    monkeypatch.setattr(scenarios, "run", lambda names, *_: [done(name, 0) for name in names])
     names = scenarios.choose(scenarios.there(), [], emulated=True)
     parts = run_tests.run(run_tests.PARTS, 3, Runner())
-    assert [one.name for one in parts] == [*LINTERS, "images", "unit", *names]
-    without = run_tests.run(["lint", "molecule"], 3, Runner())
-    assert [one.name for one in without] == [*LINTERS, "images", *names]
+    assert asked == [[[*LINTERS, "unit"], ["images"]]]
+    assert [one.name for one in parts] == [*LINTERS, "unit", "images", *names]
     assert [one.name for one in run_tests.run(["unit"], 3, Runner())] == ["unit"]
 
 
