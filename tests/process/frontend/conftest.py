@@ -19,6 +19,7 @@ from ..waiting import wait_until
 from .http2 import Client
 
 HOST = "echo.example"
+DOWN_PAGE = ROOT / "roles" / "frontend" / "files" / "down.html"
 ECHO = ROOT / "molecule" / "shared" / "apps" / "echo"
 POOL = f"""
 [pool]
@@ -99,7 +100,7 @@ def nginx(folder: Path) -> Iterator[Nginx]:
         _frontend_machine={"ipv6": False},
         _frontend_worker_connections=1024,
         _frontend_acme_root=str(folder),
-        _frontend_down_page=str(ROOT / "roles" / "frontend" / "files" / "down.html"),
+        _frontend_down_page=shutil.copy(DOWN_PAGE, folder),  # the checkout may be root's alone
         frontend_port=plain,
         frontend_tls_port=port,
         # shorter than they are on a machine: some of what is sent is answered by them alone
