@@ -148,7 +148,17 @@ def _compile(compiler: _Compiler, path: Path, folder: Path, named: Path) -> None
     source = path.read_bytes()
     code = compiler.compile(str(named / path.relative_to(folder)), source)
     if code:
-        cached = Path(importlib.util.cache_from_source(str(path)))
-        cached.parent.mkdir(exist_ok=True)
         header = importlib.util.MAGIC_NUMBER + UNCHECKED.to_bytes(4, "little")
-        cached.write_bytes(header + importlib.util.source_hash(source) + code)
+        _put(Path(importlib.util.cache_from_source(str(path))), header, source, code)
+
+
+def _put(cached: Path, header: bytes, source: bytes, code: bytes) -> None:
+    """Write byte code where the release itself has no link that leads it elsewhere."""
+    if cached.parent.is_symlink() or (cached.parent.exists() and not cached.parent.is_dir()):
+        return
+    cached.parent.mkdir(exist_ok=True)
+    if cached.is_dir() and not cached.is_symlink():
+        return
+    cached.unlink(missing_ok=True)
+    with cached.open("xb") as file:
+        file.write(header + importlib.util.source_hash(source) + code)

@@ -146,3 +146,29 @@ def test_the_time_of_a_file_is_bounded_while_it_is_written_too() -> None:
         began = time.monotonic()
         with pytest.raises(compiling._EndedError):
             compiler._wait(compiler._out, compiling.select.POLLIN, began)
+
+
+@pytest.mark.parametrize("how", ["directory", "file", "no directory", "directory as a file"])
+def test_no_byte_code_is_written_through_a_link_of_the_release(
+    tree: Path, tmp_path: Path, how: str
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    victim = outside / "victim"
+    victim.write_text("root's")
+    cache = tree / "package" / "__pycache__"
+    cached = cache / f"fine.{sys.implementation.cache_tag}.pyc"
+    if how == "directory":
+        cache.symlink_to(outside)
+    elif how == "no directory":
+        cache.write_text("mine")
+    else:
+        cache.mkdir()
+        if how == "file":
+            cached.symlink_to(victim)
+        else:
+            cached.mkdir()
+    compiling.compile_tree(tree, NAMED)
+    assert [path.name for path in outside.iterdir()] == ["victim"]
+    assert victim.read_text() == "root's"
+    assert (tree / "__pycache__" / f"z.{sys.implementation.cache_tag}.pyc").is_file()
