@@ -22,7 +22,7 @@ def start_as_one() -> None:
 
     Before all else is loaded, so that it costs little time. A client has no use for it.
     """
-    if is_one(os.environ) or not {*_ASKS}.isdisjoint(sys.argv) or not set_subreaper():
+    if is_one(os.environ) or asks(sys.argv) or not set_subreaper():
         return
     try:
         with open("/proc/self/environ", "rb") as file:  # without what Python has added to it
@@ -31,6 +31,12 @@ def start_as_one() -> None:
         os.execve(sys.executable, (sys.executable, *sys.orig_argv[1:]), given)  # noqa: S606
     except OSError:
         pass  # it costs memory, then
+
+
+def asks(arguments: list[str]) -> bool:
+    """Tell whether a command line is a client's; what comes after "--" is the child's own."""
+    ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return not {*_ASKS}.isdisjoint(ours)
 
 
 def is_one(variables: Mapping[str, str]) -> bool:
