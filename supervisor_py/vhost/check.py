@@ -7,14 +7,15 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from io import StringIO
-from typing import Any, TextIO
+from typing import TextIO
 
 from .. import memory
 from . import loader, preload
+from .forked import in_child
 from .loader import LoadError
 from .pool import App, Pool
 
@@ -60,6 +61,9 @@ def check(pool: Pool, out: TextIO) -> int:
     seconds, size = sum(one[0] for one in total), sum(one[1] for one in total)
     out.write(f"{'TOTAL':<{wide}} {_shown(seconds, size)}\n")
     out.write(f"{NOTE}{f' {ISOLATED_NOTE}' if isolated else ''}\n")
+    for app in pool.apps:
+        if app.isolation_reason:
+            out.write(f"{app.name} is isolated: {app.isolation_reason}\n")
     for group in all_groups:
         out.write(group.remarks)
     for one in refusals.values():
@@ -91,8 +95,8 @@ def _missed(pool: Pool, modules: dict[str, Sequence[str]]) -> str:
     common = preload.common([frozenset(names) for names in modules.values()])
     order = list(dict.fromkeys(name for names in modules.values() for name in names))
     wanted = [name for name in order if name in common]
-    names, count = _in_child(lambda: _to_preload(pool, wanted), ([], 0))
-    size = _in_child(lambda: _cost_of(names), 0)
+    names, count = in_child(lambda: _to_preload(pool, wanted), ([], 0))
+    size = in_child(lambda: _cost_of(names), 0)
     if count < WORTH_MODULES or size < WORTH_KB:
         return ""
     apps = [app for app, theirs in modules.items() if not common.isdisjoint(theirs)]
@@ -133,7 +137,7 @@ def _cost_of(names: Sequence[str]) -> int:
 def _forked(pool: Pool, apps: Sequence[App]) -> Loaded:
     """Load apps in a process of their own."""
     lost = [Refusal(app.name, f"the app {app.name}: its process has died", False) for app in apps]
-    found = _in_child(lambda: asdict(_load(pool, apps)), None)
+    found = in_child(lambda: asdict(_load(pool, apps)), None)
     if found is None:
         return Loaded(refusals=lost)
     return Loaded(
@@ -165,28 +169,6 @@ def _load(pool: Pool, apps: Sequence[App]) -> Loaded:
     found.remarks = remarks.getvalue()
     found.modules = [one for one in sys.modules if type(one) is str and one not in before]
     return found
-
-
-def _in_child(work: Callable[[], Any], lost: Any) -> Any:
-    """Do work in a forked process and return its result, as JSON has it; `lost` if it dies."""
-    reading, writing = os.pipe()
-    sys.stdout.flush()
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            os.close(reading)
-            with os.fdopen(writing, "w") as answer:
-                json.dump(work(), answer)
-            code = 0
-        finally:
-            sys.stdout.flush()
-            os._exit(code)  # whatever threads the apps have started
-    os.close(writing)
-    with os.fdopen(reading) as answer:
-        text = answer.read()
-    _, status = os.waitpid(pid, 0)
-    return json.loads(text) if status == 0 else lost
 
 
 def _shown(seconds: float, kilobytes: int) -> str:

@@ -19,6 +19,7 @@ from . import (
     environment,
     errors,
     hygiene,
+    isolation,
     leaving,
     listening,
     loader,
@@ -71,18 +72,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         try:
-            settings = _sized(_read(options.pool, arguments))
-            if options.check:
+            settings = _read(options.pool, arguments)
+            known: isolation.Plan | None = None
+            if not options.plan:
+                known = isolation.read(options.pool)
+            if options.check or options.plan:
                 _prepare(settings.memory)
                 from . import parent  # noqa: F401, PLC0415  # what it costs is no app's
 
                 preload.load(settings)
-                return check.check(settings, sys.stdout)
+                if known is None:
+                    from . import planning  # noqa: PLC0415  # a server that serves needs it not
+
+                    known, failed = planning.plan(settings)
+                    if options.plan:
+                        sys.stdout.write(isolation.text(known, failed))
+                        return 0
+                return check.check(_sized(isolation.apply(settings, known)), sys.stdout)
+            settings = _sized(isolation.apply(settings, known or {}))
             _serve(settings, options.bind, tell, at_boot=at_boot)
         except CAN_NOT_SERVE as error:
             sys.stderr.write(f"vhost_server: {error}\n")
             reason = str(error).splitlines()[0]
-            if at_boot and not options.check:
+            if at_boot and not (options.check or options.plan):
                 _serve_nothing(handed, reason, tell)
             tell(f"STATUS={reason}")
             return 1
@@ -265,5 +277,11 @@ def _parser() -> argparse.ArgumentParser:
         "--check",
         action="store_true",
         help="load every app, print what each costs, and exit: 1 if one can't be served",
+    )
+    parser.add_argument(
+        "--plan",
+        action="store_true",
+        help="load every app alone, print which ones need a process of their own (isolation ="
+        ' "auto"), and exit: for the file POOL.isolation.json, where a start reads it',
     )
     return parser

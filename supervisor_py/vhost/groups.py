@@ -36,6 +36,7 @@ class Traits:
     name: str
     sleeps: bool = False  # when idle; the process says when
     shrinks: bool = False  # has workers of its own, to have fewer or more of
+    reason: str = ""  # why a plan has isolated it
 
 
 @dataclass(frozen=True, slots=True)
@@ -442,4 +443,5 @@ def _has(group: Group, reason: str) -> str:
 
 
 def _in_words(group: Group) -> str:
-    return f"{_name(group)} {group.state}"
+    why = f" ({group.traits.reason})" if group.traits.reason else ""
+    return f"{_name(group)} {group.state}{why}"

@@ -19,14 +19,9 @@ from .context import AppContext
 from .hosts import Site
 from .modules import APART, AppFinder, ClashError
 from .pool import WSGI, App, Pool
-from .process_state import State
+from .process_state import ADVICE, PATCHERS, State
 
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-# What replaces parts of the standard library for the whole process, and how it shows that it has.
-PATCHERS: dict[str, Callable[[Any], bool]] = {
-    "gevent.monkey": lambda module: bool(module.saved),
-    "eventlet.patcher": lambda module: bool(module.already_patched),
-}
 SOURCE_LAYOUT = "src"  # an import root where there is one, as its packages would be installed
 
 
@@ -42,6 +37,7 @@ class LoadError(RuntimeError):
     ) -> None:
         super().__init__(f"the app {app} can't be loaded: {reason}")
         self.app = app
+        self.reason = str(reason)
         self.key = key
         self.isolate = isolate
         self.where = ""  # file:line of the pool file
@@ -170,21 +166,24 @@ def refuse_same_object(found: LoadedApp, earlier: Iterable[LoadedApp]) -> None:
 def _felt(state: State) -> Iterator[str]:
     """Yield what neighbours feel of an app's load."""
     for what in state.changes():
-        yield f"at load it has changed {what}, for its neighbours, too; {APART}"
+        yield f"at load it has changed {what}, for its neighbours, too: {ADVICE[what]}, or {APART}"
+
+
+def patched() -> Iterator[str]:
+    """Yield a sentence for each library that has replaced threads and sockets for the process."""
+    for name, has_patched in PATCHERS.items():
+        module = sys.modules.get(name)
+        if module is not None and has_patched(module):
+            yield (
+                f"it has replaced the standard library's threads and sockets ({name}), for its"
+                " neighbours, too, which then run in each other's directories"
+            )
 
 
 def _refuse_patching(app: App) -> None:
     """Raise LoadError for an app that has replaced threads and sockets for the whole process."""
-    for name, has_patched in PATCHERS.items():
-        module = sys.modules.get(name)
-        if module is not None and has_patched(module):
-            raise LoadError(
-                app.name,
-                f"it has replaced the standard library's threads and sockets ({name}), for its"
-                f" neighbours, too, which then run in each other's directories; {APART}",
-                app.interface,
-                isolate=True,
-            )
+    for sentence in patched():
+        raise LoadError(app.name, f"{sentence}; {APART}", app.interface, isolate=True)
 
 
 class _Django:

@@ -39,6 +39,7 @@ class Member:
     workers: Workers
     descriptors: tuple[int, ...]
     idle_seconds: int = 0
+    reason: str = ""  # why an app is isolated that has no say in it
 
     @property
     def alone(self) -> bool:
@@ -59,8 +60,17 @@ def groups_of(pool: Pool, descriptors: Mapping[str, tuple[int, ...]]) -> list[Me
     groups = [Member("", pool, shared, pool.shared, descriptors[""])] if shared else []
     for app in pool.apps:
         if app.own is not None:
-            sockets = descriptors[app.name]
-            groups.append(Member(app.name, pool, (app,), app.own, sockets, app.idle_seconds))
+            groups.append(
+                Member(
+                    app.name,
+                    pool,
+                    (app,),
+                    app.own,
+                    descriptors[app.name],
+                    app.idle_seconds,
+                    app.isolation_reason,
+                )
+            )
     return groups
 
 

@@ -62,7 +62,10 @@ class Parent:
     ) -> None:
         """`tell` takes lines as sd_notify(3) has them."""
         self._members = {one.name: one for one in members}
-        traits = [Traits(m.name, m.idle_seconds > 0, shrinks=not m.alone) for m in members]
+        traits = [
+            Traits(m.name, m.idle_seconds > 0, shrinks=not m.alone, reason=m.reason)
+            for m in members
+        ]
         self._groups = Groups(traits, at_boot=at_boot)
         self._tell = tell
         self._clock = time.monotonic

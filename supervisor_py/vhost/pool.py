@@ -38,7 +38,8 @@ SECONDS = range(0, 1_000_000_001)
 HEAD_BYTES = range(256, 32_769)  # of a request's line, or of one of its header fields
 HEAD_FIELDS = range(20, 1001)
 WSGI, ASGI = "wsgi", "asgi"  # the keys of an app's object, and how that is called
-SHARED, PROCESS = "shared", "process"  # what `isolation` may be
+AUTO, SHARED, PROCESS = "auto", "shared", "process"  # what `isolation` may be
+ISOLATIONS = (AUTO, SHARED, PROCESS)
 COUNTS = {  # the keys of a group's workers: what is allowed, and what 0 means
     "workers": (WORKERS, ""),
     "threads": (THREADS, ""),
@@ -132,7 +133,9 @@ class App:
     environment: Mapping[str, str] = field(default_factory=dict)
     import_roots: tuple[Path, ...] | None = None  # relative to the directory; None: by its layout
     warm_up: tuple[str, ...] = ()  # paths to ask it for once, when it has been loaded
-    own: Workers | None = None  # its own, with `isolation = "process"`; None: it shares the pool's
+    isolation: str = AUTO
+    own: Workers | None = None  # its own, where it has a process; None: it shares the pool's
+    isolation_reason: str = ""  # why a plan gives an app a process that has no say in it
     idle_seconds: int = 0  # without a request, after which an isolated app sleeps; 0: never
     request_timeout_seconds: int = REQUEST_TIMEOUT_SECONDS  # then a request is told of; 0: never
 
@@ -229,6 +232,7 @@ def _app(app: Mapping[str, object], folder: Path, alone: Workers, timeout: int) 
             else None
         ),
         warm_up=tuple(str(path) for path in _array(app.get("warm_up", ()))),
+        isolation=str(app.get("isolation", AUTO)),
         own=_workers(app, alone) if app.get("isolation") == PROCESS else None,
         idle_seconds=_number(app.get(IDLE, 0)),
         request_timeout_seconds=_number(app.get(REQUEST_TIMEOUT, timeout)),
@@ -321,11 +325,11 @@ def _warm_up_problems(place: str, paths: object) -> Iterator[str]:
 
 
 def _isolation_problems(place: str, app: Mapping[str, object]) -> Iterator[str]:
-    isolation = app.get("isolation", SHARED)
-    if isolation not in (SHARED, PROCESS):
-        yield f'{place}.isolation: {_wrong(isolation)} "{SHARED}" or "{PROCESS}"'
+    isolation = app.get("isolation", AUTO)
+    if isolation not in ISOLATIONS:
+        yield f'{place}.isolation: {_wrong(isolation)} "{AUTO}", "{SHARED}" or "{PROCESS}"'
         return
-    if isolation == SHARED:
+    if isolation != PROCESS:
         for key in (IDLE, *COUNTS):
             if key in app:
                 yield (

@@ -180,6 +180,8 @@ def test_check_prints_what_each_app_costs(tmp_path: Path) -> None:
 def test_check_names_every_broken_app_and_fails(tmp_path: Path) -> None:
     pool = pool_of(tmp_path, **BROKEN, fine="import flask\n" + GOOD_APP)
     (tmp_path / "hides" / "flask.py").write_text("")
+    line = 'wsgi = "wsgi_hides:application"\n'
+    pool.write_text(pool.read_text().replace(line, f'{line}isolation = "shared"\n'))
     done = check(pool)
     assert done.returncode == 1
     for name in BROKEN:
@@ -245,7 +247,7 @@ def test_what_neighbours_feel_of_a_load_is_in_the_log_with_the_way_out(
     pool = pool_of(tmp_path, a=felt + GOOD_APP, b="import ssl, decimal\n" + GOOD_APP)
     with running(pool, sockets) as server:
         lines = [line for line in server.log.read_text().splitlines() if "has changed" in line]
-    told = [line.partition(", for its neighbours, too; ") for line in lines]
+    told = [line.partition(", for its neighbours, too: ") for line in lines]
     assert sorted(what for what, _, _ in told) == [
         "the app a: at load it has changed builtins",
         "the app a: at load it has changed the time-out of all sockets (socket.setdefaulttimeout)",

@@ -29,6 +29,15 @@ def test_each_promise_is_the_name_of_a_test() -> None:
     assert names <= set(re.findall(r"^def (test_\w+)\(", tests, re.MULTILINE))
 
 
+def test_each_row_of_what_is_kept_apart_is_the_name_of_a_test() -> None:
+    section = PAGE[PAGE.index("### What is kept apart, in which mode") : PAGE.index("## Groups")]
+    rows = [line for line in section.splitlines() if line.startswith("| ") and "---" not in line]
+    names = {"test_" + "_".join(re.findall(r"\w+", row.split("**")[1].lower())) for row in rows[1:]}
+    tests = "\n".join(path.read_text() for path in TESTS.rglob("test_*.py"))
+    assert len(names) >= 15
+    assert names - set(re.findall(r"^def (test_\w+)\(", tests, re.MULTILINE)) == set()
+
+
 @pytest.mark.parametrize("key", pool.APP_KEYS)
 def test_every_key_of_an_app_is_explained(key: str) -> None:
     assert f"\n| `{key}` | " in PAGE

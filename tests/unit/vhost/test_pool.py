@@ -83,6 +83,7 @@ def test_the_documented_format_is_read_in_full() -> None:
         directory=Path("/etc/kechi/pools/shop"),
         module="shop",
         attribute="application",
+        isolation="process",
         own=pool.Workers(
             count=1, threads=2, max_requests=500, max_private_mb=0, max_age_seconds=7200
         ),
@@ -200,7 +201,7 @@ BAD: list[tuple[str, object, str]] = [
     ("apps.1.warm_up", "/", 'apps[1].warm_up: "/" is not a list of paths'),
     ("apps.1.warm_up", ["a"], 'apps[1].warm_up: "a" is not a path (as a browser sends it: "/"'),
     ("apps.1.warm_up", ["/ü"], 'apps[1].warm_up: "/ü" is not a path'),
-    ("apps.1.isolation", "yes", 'apps[1].isolation: "yes" is not "shared" or "process"'),
+    ("apps.1.isolation", "yes", 'apps[1].isolation: "yes" is not "auto", "shared" or "process"'),
     ("apps.1.idle_seconds", 9, "apps[1].idle_seconds: 9 can't be the app's own: it shares the po"),
     ("apps.1.workers", 2, "apps[1].workers: 2 can't be the app's own: it shares the pool's wor"),
     ("apps.2.workers", 0, "apps[2].workers: 0 is not a whole number from 1 to 64"),
