@@ -1,0 +1,1 @@
+"""What Ansible calls back in the runs of the tests."""
