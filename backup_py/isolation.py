@@ -19,6 +19,7 @@ from .errors import BackupError
 MOST_SECONDS = 3600.0
 SECONDS_TO_END = 20.0
 _LOOK_SECONDS = 1.0  # an interrupt that came just before a wait does not end it
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _DONE, _FAILED = b"+", b"-"
 _CHUNK = 65536
 
@@ -26,15 +27,19 @@ _CHUNK = 65536
 def apart(act: Callable[[], str], seconds: float = MOST_SECONDS) -> str:
     """Do something in a forked process; return what it says, or raise its error as BackupError."""
     read_end, write_end = os.pipe()
+    # what a signal raises while Python looks after locks of a fork is printed, and is lost
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     pid = os.fork()
     if pid == 0:
         os.close(read_end)
         try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
             _answer(act, write_end)
         finally:  # nothing of what the parent has to clean up may run here
             os._exit(0)
     os.close(write_end)
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
         answer = _read_all(read_end, seconds)
     except BaseException:
         _end(pid, read_end)

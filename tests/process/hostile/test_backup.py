@@ -212,6 +212,25 @@ def test_an_interrupt_that_comes_just_before_a_wait_is_not_waited_out(found, mon
         signal.signal(signal.SIGINT, before)
 
 
+def test_an_interrupt_that_comes_right_after_the_fork_is_not_lost(found, monkeypatch):
+    """Python runs callbacks then, and what is raised in those is printed and forgotten."""
+    numbers = [signal.SIGINT]
+
+    def interrupt():
+        for number in numbers:
+            os.kill(os.getpid(), number)
+
+    os.register_at_fork(after_in_parent=interrupt)  # for good, so it has to do nothing later
+    monkeypatch.setattr(tree, "survey", lambda *_arguments: signal.pause())
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            jobs.back_up(found, found.apps[:1])
+    finally:
+        numbers.clear()
+        signal.signal(signal.SIGINT, before)
+
+
 def test_more_files_than_a_survey_can_hold_are_refused(found, machine, monkeypatch, capfd):
     monkeypatch.setattr(tree, "MOST_ENTRIES", 100)
     as_the_app(lambda: [(machine.shared / str(one)).touch() for one in range(101)])
