@@ -13,6 +13,7 @@ from ansible.plugins.action import ActionBase
 
 from ..plugin_utils import sources, trees
 
+PASSED_ON = ("destination", "group", "public", "validate")
 CACHE = Path(constants.config.get_config_value("ANSIBLE_HOME")).expanduser() / "kechi"
 
 
@@ -31,7 +32,7 @@ class ActionModule(ActionBase):
             found: dict[str, sources.Found] = {}
             wanted = []
             for tree in self._task.args.get("trees") or []:
-                entry = {key: tree[key] for key in ("destination", "validate") if tree.get(key)}
+                entry = {key: tree[key] for key in PASSED_ON if tree.get(key)}
                 wanted.append(entry)
                 if tree.get("release"):
                     entry["release"] = tree["release"]

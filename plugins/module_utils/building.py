@@ -30,6 +30,17 @@ class BuildError(Exception):
 
 
 @dataclass(frozen=True)
+class Reader:
+    """What a build may read beside what everybody may: a group's files, without some of them."""
+
+    group: str = ""
+    hidden: tuple[str, ...] = ()
+
+
+EVERYBODY = Reader()
+
+
+@dataclass(frozen=True)
 class Builder:
     """Runs programs of strangers.
 
@@ -58,6 +69,10 @@ class Builder:
         user = pwd.getpwnam(USER)
         os.chown(folder, user.pw_uid, user.pw_gid, follow_symlinks=False)
 
+    def disown(self, folder: Path) -> None:
+        """Have it be root's again, and with it all that is in it out of `kechi-build`'s reach."""
+        os.chown(folder, 0, 0, follow_symlinks=False)
+
     @contextmanager
     def workshop(self, folder: Path) -> Iterator[None]:
         """Have a directory belong to `kechi-build` within the block, and to root after it."""
@@ -75,6 +90,7 @@ class Builder:
         writable: Sequence[Path],
         environment: Mapping[str, str] | None = None,
         network: bool = False,
+        reader: Reader = EVERYBODY,
     ) -> None:
         """Run a program in the sandbox, and end all that it has started. Raises BuildError.
 
@@ -83,17 +99,20 @@ class Builder:
             writable: the directories that it may write to, besides a /tmp of its own.
             environment: its variables; they may hold secrets, and are on no command line.
             network: whether there is one.
+            reader: what it may read beside what everybody may.
         """
         with tempfile.NamedTemporaryFile("w", encoding="utf-8") as file:
             file.write(environments.lines(environment or {}))
             file.flush()
             rc, out, err = self.run_command(
-                [*self._start(writable, file.name, network=network), *words]
+                [*self._start(writable, file.name, reader, network=network), *words]
             )
         if rc:
             raise BuildError((err or out).strip()[-SHOWN_CHARACTERS:] or self._why(rc))
 
-    def _start(self, writable: Sequence[Path], environment: str, *, network: bool) -> list[str]:
+    def _start(
+        self, writable: Sequence[Path], environment: str, reader: Reader, *, network: bool
+    ) -> list[str]:
         properties = sandbox.properties(
             ("User", USER),
             ("Group", USER),
@@ -106,6 +125,8 @@ class Builder:
             ("TasksMax", TASKS),
             ("RuntimeMaxSec", self.seconds),
             ("TimeoutStopSec", STOP_SECONDS),
+            *([("SupplementaryGroups", reader.group)] if reader.group else []),
+            *(("InaccessiblePaths", f"-{path}") for path in reader.hidden),
         )
         return ["systemd-run", "--quiet", "--wait", "--pipe", "--collect", "--service-type=exec",
                 "--description=A build for kechi", *properties, "--"]  # fmt: skip

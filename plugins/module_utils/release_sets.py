@@ -15,10 +15,11 @@ import os
 import re
 import shutil
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import environments, releases
+from . import access, environments, releases
 
 ROOT = Path("/srv/kechi")
 APPS = Path("/srv/www")
@@ -105,6 +106,31 @@ class Sets:
         (self.path(name) / "apps").mkdir(parents=True, exist_ok=True)
         for link, target in wanted.items():
             releases.point(self.path(name) / link, target)
+
+    def _modes(self) -> Iterator[tuple[Path, int]]:
+        """The directories and files whose modes keep neighbours out, each with its own.
+
+        Others get through to a release's public directories by names, and list none.
+        """
+        yield self.folder, access.PASSED_BY_ALL
+        yield self.folder / "sets", access.PASSED_BY_ALL
+        for path in self._made("sets"):
+            yield path, access.PASSED_BY_ALL
+            yield path / "apps", access.PASSED_BY_ALL
+            yield path / "units", access.ROOTS
+            yield path / ABOUT, access.ROOTS & ~access.RUNS
+
+    @property
+    def readable(self) -> list[Path]:
+        """What neighbours of the pool can read of its sets, or what it can't read itself."""
+        return [path for path, mode in self._modes()
+                if path.exists() and access.differs(path, os.getegid(), mode)]  # fmt: skip
+
+    def restrict(self) -> None:
+        """Have nobody but root read or list what pools don't read themselves."""
+        for path, mode in self._modes():
+            if path.exists():
+                access.give(path, os.getegid(), mode)
 
     def activate(self, name: str) -> bool:
         """Use a set: its units, then, in one step, all else; says whether units have changed."""

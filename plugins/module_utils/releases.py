@@ -78,7 +78,12 @@ def present(destination: Path, name: str) -> bool:
 def note(destination: Path, name: str, **facts: Any) -> None:
     """Add to what is known of a release."""
     record = {**read(destination), name: {**_noted(destination).get(name, {}), **facts}}
-    write_atomically(destination / RECORD, json.dumps(record, indent=1, sort_keys=True) + "\n")
+    _write(destination, record)
+
+
+def _write(destination: Path, record: Record) -> None:
+    text = json.dumps(record, indent=1, sort_keys=True) + "\n"
+    write_atomically(destination / RECORD, text, mode=0o600)  # no neighbour's to read
 
 
 def current(destination: Path) -> str:
@@ -160,4 +165,4 @@ def prune(destination: Path, keep: int, needed: Collection[str]) -> None:
         shutil.rmtree(destination / "releases" / name)
         del record[name]
     if gone:
-        write_atomically(destination / RECORD, json.dumps(record, indent=1, sort_keys=True) + "\n")
+        _write(destination, record)

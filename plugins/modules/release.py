@@ -59,6 +59,17 @@ options:
         description: Put the tree in a directory of this name inside the release.
         type: str
         default: ""
+      group:
+        description: >-
+          The group that alone may read the releases of this destination, besides root; everybody
+          may where it is not given. The same code for another group is another release.
+        type: str
+        default: ""
+      public:
+        description: Directories inside the tree that everybody may read all the same.
+        type: list
+        elements: str
+        default: []
       validate:
         description: >-
           A command that the target runs on a new release, C(%s), before it gets its name. If it
@@ -97,6 +108,11 @@ releases:
   description: The release that was published or found, for each destination.
   returned: always
   type: dict
+restricted:
+  description: The releases that others could read, and can no more; or that now can.
+  returned: always
+  type: list
+  elements: str
 switched:
   description: The destinations whose current release is another one.
   returned: always
@@ -109,13 +125,13 @@ import shutil
 import sys
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import compiling, play_lock, releases
+from ..module_utils import access, compiling, play_lock, releases
 
 
 def release_name(digest: str) -> str:
@@ -123,30 +139,43 @@ def release_name(digest: str) -> str:
     return f"{digest}-{sys.implementation.cache_tag}"
 
 
-def unpack(archive: Path, digest: str, destination: Path, validate: Callable[[Path], None]) -> None:
-    """Unpack, compile and validate beside the other releases, then name it in one step.
+def unpack(
+    archive: Path,
+    name: str,
+    destination: Path,
+    validate: Callable[[Path], None],
+    finish: Callable[[Path], None],
+) -> None:
+    """Unpack, compile, validate and finish beside the other releases, then name it in one step.
 
-    What does not come to its end, as on a full disk, leaves nothing.
+    Nobody else reads it before. What does not come to its end, as on a full disk, leaves nothing.
     """
     folder = destination / "releases"
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     for leftover in folder.glob("*.part"):  # an earlier run was interrupted
         shutil.rmtree(leftover)
-    part = folder / f"{release_name(digest)}.part"
+    part = folder / f"{name}.part"
     try:
+        part.mkdir(mode=access.ROOTS)
         with tarfile.open(archive) as tar:
             if hasattr(tarfile, "data_filter"):
                 tar.extractall(part, filter="data")
             else:
                 tar.extractall(part)  # noqa: S202 - the action plugin made it a moment ago
-        part.mkdir(exist_ok=True)  # an empty tree
-        part.chmod(0o755)
-        compiling.compile_tree(part, folder / release_name(digest))
+        compiling.compile_tree(part, folder / name)
         validate(part)
-        part.rename(folder / release_name(digest))
+        finish(part)
+        part.rename(folder / name)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
+
+
+def name_for(group: str, name: str, record: releases.Record) -> str:
+    """The name of a release for a group: the same code for another one has its own modes."""
+    apart = f"{name}-{group}"
+    others = record.get(name, {}).get("group", group) != group
+    return apart if group and (others or apart in record) else name
 
 
 def switch(destination: Path, name: str) -> None:
@@ -172,11 +201,12 @@ class Tree:
         self.destination = Path(wanted["destination"])
         releases.refuse_foreign(self.destination)
         self.before = releases.current(self.destination)
+        self.group, self.public = wanted["group"], wanted["public"]
+        record = releases.read(self.destination)
         if wanted["release"]:
-            record = releases.read(self.destination)
             self.name = releases.choose(wanted["release"], record, self.before)
         else:
-            self.name = release_name(wanted["digest"])
+            self.name = name_for(self.group, release_name(wanted["digest"]), record)
         self.absent = not releases.present(self.destination, self.name)
         self.switched = self.name != self.before
 
@@ -189,7 +219,43 @@ class Tree:
             releases.note(self.destination, self.name, **facts)
         if self.absent:
             archive = Path(self.wanted["archive"])
-            unpack(archive, self.wanted["digest"], self.destination, validate)
+            unpack(archive, self.name, self.destination, validate, self._finish)
+        for name, public in self.open.items():
+            group = access.group_id(self.group)
+            access.restrict(self.destination / "releases" / name, group, public)
+            releases.note(self.destination, name, group=self.group, public=public)
+
+    def _finish(self, part: Path) -> None:
+        """Have a new release read by whom it is for."""
+        if self.group:
+            access.restrict(part, access.group_id(self.group), self.public)
+        else:
+            part.chmod(access.PUBLIC)
+
+    @property
+    def open(self) -> dict[str, list[str]]:
+        """The releases that others read than should, each with its public directories.
+
+        Those of another pool, which may have had the app and run it still, are left to that. What
+        has been public stays so: nginx may serve it from there until the front end's turn.
+        """
+        found = {}
+        for name, entry in releases.read(self.destination).items():
+            if self.group and (name == self.name or entry.get("group", self.group) == self.group):
+                public = sorted({*self.public, *entry.get("public", [])})
+                if not self._is_restricted(name, entry, public):
+                    found[name] = public
+        return found
+
+    def _is_restricted(self, name: str, entry: Mapping[str, Any], public: list[str]) -> bool:
+        if (entry.get("group"), entry.get("public")) != (self.group, public):
+            return False
+        try:
+            group = access.group_id(self.group)
+        except access.AccessError:
+            return False
+        top = self.destination / "releases" / name
+        return not access.differs(top, group, access.top_mode(public))
 
     @property
     def diff(self) -> dict[str, str]:
@@ -228,6 +294,8 @@ def main() -> None:
                     "destination": {"type": "path", "required": True},
                     "release": {"type": "str"},
                     "inside": {"type": "str", "default": ""},
+                    "group": {"type": "str", "default": ""},
+                    "public": {"type": "list", "elements": "str", "default": []},
                     "validate": {"type": "str"},
                     # of the action plugin, which has made them of source, git, archive or wheel
                     "origin": {"type": "str", "default": ""},
@@ -244,6 +312,7 @@ def main() -> None:
     play_lock.at_work(module)
     os.umask(0o022)
     trees = _found(module)
+    restricted = [f"{tree.destination}/releases/{name}" for tree in trees for name in tree.open]
     if module.params["act"] and not module.check_mode:
         for tree in trees:
             try:
@@ -251,14 +320,15 @@ def main() -> None:
                 if module.params["activate"] and tree.switched:
                     switch(tree.destination, tree.name)
                     releases.prune(tree.destination, module.params["keep"], ())
-            except (OSError, releases.ReleaseError) as error:
+            except (OSError, releases.ReleaseError, access.AccessError) as error:
                 module.fail_json(
                     msg=f"{tree.destination}: the release could not be published, and nothing"
                     f" else has changed: {error}"
                 )
     switched = [tree for tree in trees if tree.switched]
     module.exit_json(
-        changed=bool(switched) or any(tree.absent for tree in trees),
+        changed=bool(switched or restricted) or any(tree.absent for tree in trees),
+        restricted=restricted,
         switched=[tree.wanted["destination"] for tree in switched],
         absent=[tree.wanted["destination"] for tree in trees if tree.absent],
         releases={tree.wanted["destination"]: tree.name for tree in trees},

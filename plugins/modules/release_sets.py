@@ -104,6 +104,11 @@ sets:
   description: The ID of each pool's set.
   returned: always
   type: dict
+restricted:
+  description: Directories and files of sets that others could read or list, and can no more.
+  returned: always
+  type: list
+  elements: str
 written:
   description: The pools whose set was not there.
   returned: always
@@ -168,12 +173,14 @@ def write(
     folder = sets.path(name)
     try:
         (folder / "units").mkdir(parents=True, exist_ok=True)
+        sets.restrict()
         sets.link(name, wanted["apps"], wanted["virtualenv"])
         for file in wanted["files"]:
             _validate(module, sets, file)
             path, mode = folder / file["path"], int(file["mode"], 8)
             releases.write_atomically(path, file["content"], mode, file["group"])
-        releases.write_atomically(folder / release_sets.ABOUT, json.dumps(about(wanted), indent=1))
+        said = json.dumps(about(wanted), indent=1)
+        releases.write_atomically(folder / release_sets.ABOUT, said, mode=0o600)
     except (OSError, releases.ReleaseError) as error:
         module.fail_json(msg=f"pool {sets.pool}: its release set can't be written: {error}")
 
@@ -268,16 +275,22 @@ def main() -> None:
     names = {}
     written = []
     diffs = []
+    restricted: list[str] = []
     for wanted in module.params["sets"]:
         sets = release_sets.Sets(wanted["pool"])
         name = names[sets.pool] = identity(wanted)
-        if is_written(sets, name, wanted):
-            continue
-        written.append(sets.pool)
-        diffs += diff(sets, wanted)
+        restricted += map(str, sets.readable)
+        if not is_written(sets, name, wanted):
+            written.append(sets.pool)
+            diffs += diff(sets, wanted)
+            if not module.check_mode:
+                write(module, sets, name, wanted)
         if not module.check_mode:
-            write(module, sets, name, wanted)
-    module.exit_json(changed=bool(written), sets=names, written=written, diff=diffs)
+            sets.restrict()
+    changed = bool(written or restricted)
+    module.exit_json(
+        changed=changed, sets=names, written=written, restricted=restricted, diff=diffs
+    )
 
 
 if __name__ == "__main__":

@@ -42,6 +42,17 @@ options:
         type: list
         elements: path
         default: []
+      group:
+        description: >-
+          The group that alone may read the folder's virtualenvs, besides root, and in which
+          C(kechi-build) is while it installs; everybody may where it is not given.
+        type: str
+        default: ""
+      hidden:
+        description: What of that group C(kechi-build) gets no sight of all the same.
+        type: list
+        elements: path
+        default: []
       keep:
         description: >-
           How many of the folder stay, those that were wanted last; all of them where it is not
@@ -106,6 +117,11 @@ filled:
   returned: always
   type: list
   elements: str
+restricted:
+  description: The folders that others could read, and can no more.
+  returned: always
+  type: list
+  elements: str
 removed:
   description: Those that were too many.
   returned: always
@@ -121,13 +137,13 @@ import shutil
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import bounded, building, pins, play_lock
+from ..module_utils import access, bounded, building, pins, play_lock
 
 PYTHON = "/usr/bin/python3"
 MARK = "kechi-requirements.digest"
@@ -247,25 +263,28 @@ class Installer:
         self._options = ["--only-binary=:all:"] if module.params["build"] == "wheels-only" else []
         self._has_uv: bool | None = None
 
-    def install(self, path: Path, words: list[str]) -> None:
-        """Install into a virtualenv, compiled. Raises BuildError."""
+    def install(self, path: Path, words: list[str], reader: building.Reader) -> None:
+        """Install into a virtualenv, compiled, by who may read the releases. Raises BuildError."""
         if self._has_uv is None:
             self._has_uv = self._prepare()
         python = f"--python={path / 'bin' / 'python'}"
         options = [*self._options, *self._offline]
         if self._has_uv:
-            cache = self._cache(path)
-            command = [str(UV), "pip", "install", "--quiet", "--compile-bytecode", python]
-            self.builder.run(
-                [*command, *options, *words],
-                writable=[path, cache],
-                environment=self._uv_environment(cache),
-                network=True,
-            )
-            self._prune_cache(cache)
+            with self._cache(path) as cache:
+                command = [str(UV), "pip", "install", "--quiet", "--compile-bytecode", python]
+                self.builder.run(
+                    [*command, *options, *words],
+                    writable=[path, cache],
+                    environment=self._uv_environment(cache),
+                    network=True,
+                    reader=reader,
+                )
+                self._prune_cache(cache)
         else:
             command = [*self._pip(), python, "install", "--quiet"]
-            self.builder.run([*command, *options, *words], writable=[path], network=True)
+            self.builder.run(
+                [*command, *options, *words], writable=[path], network=True, reader=reader
+            )
 
     def link(self, path: Path) -> None:
         """Have a virtualenv that is root's share its files with all others, where uv made it."""
@@ -303,12 +322,21 @@ class Installer:
         building.write(TOOLS, mark.name, wanted)
         return True
 
-    def _cache(self, path: Path) -> Path:
-        """The cache of a folder's virtualenvs: another pool's builds must not reach it."""
+    @contextmanager
+    def _cache(self, path: Path) -> Iterator[Path]:
+        """The cache of a folder's virtualenvs: root's when it rests, as all builds have one user.
+
+        So another pool's build reaches it neither to write nor to read.
+        """
         cache = CACHE / hashlib.sha256(str(path.parent).encode()).hexdigest()[:12]
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for one in CACHE.iterdir():  # a run that was cut off may have left another one
+            self.builder.disown(one)
         self.builder.own(cache)
-        return cache
+        try:
+            yield cache
+        finally:
+            self.builder.disown(cache)
 
     def _prune_cache(self, cache: Path) -> None:
         """Keep what was built here alone; that it can't be is no failure."""
@@ -388,24 +416,43 @@ def fill(module: AnsibleModule, installer: Installer, path: Path, wanted: dict[s
     try:
         builder.make_user()
         path.mkdir(parents=True)
+        restrict(path.parent, wanted["group"])
         own.write_text("".join(f"{line}\n" for line in wanted["requirements"]), encoding="utf-8")
         # what is in a wheel house is the administrator's, and may have been built there
         if not module.params["wheel_house"] and (lines := pins.locked(wanted["requirements"])):
             own.with_name(OWN_PINS).write_text("".join(f"{line}\n" for line in lines))
         with builder.workshop(path):
-            builder.run([PYTHON, "-m", "venv", "--without-pip", str(path)], writable=[path])
+            reader = building.Reader(wanted["group"], tuple(wanted["hidden"]))
+            command = [PYTHON, "-m", "venv", "--without-pip", str(path)]
+            builder.run(command, writable=[path], reader=reader)
             for words in what(wanted, own):
-                installer.install(path, words)
+                installer.install(path, words, reader)
         installer.link(path)
         for name, text in module.params["scripts"].items():
             building.write(path / "bin", name, f"#!{path}/bin/python -I\n{text}", 0o755)
         building.write(path, MARK, f"{path.name}\n")
-    except (OSError, building.BuildError) as error:
+    except (OSError, building.BuildError, access.AccessError) as error:
         shutil.rmtree(path, ignore_errors=True)
         module.fail_json(
             msg=f"{path.parent.parent.name}: the virtualenv could not be filled, and nothing else"
             f" has changed: {error}"
         )
+
+
+def is_restricted(folder: Path, group: str) -> bool:
+    """Whether others than a group are kept out of a folder, if it is there, and they are to be."""
+    if not group or not folder.is_dir():
+        return True
+    try:
+        return not access.differs(folder, access.group_id(group), access.PRIVATE)
+    except access.AccessError:
+        return False
+
+
+def restrict(folder: Path, group: str) -> None:
+    """Keep others than a group out of a folder. Raises AccessError."""
+    if group and folder.is_dir():
+        access.give(folder, access.group_id(group), access.PRIVATE)
 
 
 def prune(path: Path, keep: int, *, check: bool) -> list[Path]:
@@ -432,6 +479,8 @@ def main() -> None:
                     "folder": {"type": "path", "required": True},
                     "requirements": {"type": "list", "elements": "str", "default": []},
                     "releases": {"type": "list", "elements": "path", "default": []},
+                    "group": {"type": "str", "default": ""},
+                    "hidden": {"type": "list", "elements": "path", "default": []},
                     "keep": {"type": "int"},
                 },
             },
@@ -453,6 +502,7 @@ def main() -> None:
     paths = {}
     filled = []
     removed: list[str] = []
+    restricted = []
     for wanted in module.params["virtualenvs"]:
         contents = [file.read_bytes() for file in ingredients(wanted["releases"])]
         own = pins.locked(wanted["requirements"]) or wanted["requirements"]
@@ -464,12 +514,21 @@ def main() -> None:
             filled.append(str(path))
             if not module.check_mode:
                 fill(module, installer, path, wanted)
+        if not is_restricted(path.parent, wanted["group"]):
+            restricted.append(wanted["folder"])
+            if not module.check_mode:
+                restrict(path.parent, wanted["group"])
         if wanted["keep"]:
             removed += map(str, prune(path, wanted["keep"], check=module.check_mode))
     if filled and not module.check_mode:
         shutil.rmtree(FORMER_CACHE, ignore_errors=True)
-    changed = bool(filled or removed)
-    module.exit_json(changed=changed, filled=filled, removed=removed, paths=paths)
+    module.exit_json(
+        changed=bool(filled or removed or restricted),
+        filled=filled,
+        removed=removed,
+        restricted=restricted,
+        paths=paths,
+    )
 
 
 if __name__ == "__main__":

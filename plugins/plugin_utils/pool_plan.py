@@ -94,7 +94,11 @@ def plan(
         "directories": [directory for pool in complete for directory in _directories(pool)],
         "files": [_limits(pool) for pool in complete],
         "packages": ["python3-venv", *(name for pool in complete for name in pool["packages"])],
-        "trees": [_tree(app, inventory, choice) for pool in complete for app in pool["apps"]],
+        "trees": [
+            {**_tree(app, inventory, choice), **_readers(pool, app)}
+            for pool in complete
+            for app in pool["apps"]
+        ],
         "server_requirements": list(server_requirements),
         "states": [*absent, *(_state(pool, rolled_back=bool(choice.release)) for pool in complete)],
     }
@@ -105,6 +109,8 @@ def virtualenvs(plan_: dict[str, Any], releases: Mapping[str, str]) -> list[dict
     return [
         {
             "folder": f"{POOLS_ROOT}/{pool['name']}/venvs",
+            "group": f"kechi-{pool['name']}",
+            "hidden": list(_hidden_from_builds(pool)),
             "requirements": plan_["server_requirements"],
             "releases": list(_releases(pool, releases).values()),
         }
@@ -135,7 +141,7 @@ def _releases(pool: Pool, releases: Mapping[str, str]) -> dict[str, str]:
     return {app: f"{folder}/releases/{releases[folder]}" for app, folder in folders.items()}
 
 
-def _tree(app: Mapping[str, Any], inventory: Path, choice: Choice) -> dict[str, str]:
+def _tree(app: Mapping[str, Any], inventory: Path, choice: Choice) -> dict[str, Any]:
     """Where the code of an app comes from this time."""
     destination = {"destination": f"{APPS_ROOT}/{app['name']}"}
     if choice.only and app["name"] != choice.only:
@@ -146,6 +152,19 @@ def _tree(app: Mapping[str, Any], inventory: Path, choice: Choice) -> dict[str, 
     if kind == "git":
         return {**destination, "git": str(app["git"]), "version": str(app["version"])}
     return {**destination, kind: str(source_directory(app[kind], inventory))}
+
+
+def _readers(pool: Pool, app: Mapping[str, Any]) -> dict[str, Any]:
+    """Who may read an app's code: its pool, and everybody what nginx serves of it."""
+    public = [entry["directory"] for entry in app["static"] if not has_shared(entry)]
+    return {"group": f"kechi-{pool['name']}", "public": sorted(set(public))}
+
+
+def _hidden_from_builds(pool: Pool) -> Iterator[str]:
+    """What a pool may read, and a build for it may not: pool files, and what apps keep."""
+    yield f"{POOLS_ROOT}/{pool['name']}/sets"
+    for app in pool["apps"]:
+        yield f"{APPS_ROOT}/{app['name']}/shared"
 
 
 def _complete(pool: Pool, spec: Spec) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from ..plugin_utils.settings import MISSING, problem, where_set
 PLAIN_WORD = re.compile(r"^[^\s\"'\\$%]+$")  # what systemd passes on as one argument, unchanged
 SMALLEST_POOL_MB = 32
 FEWEST_TASKS = 16  # two generations of the smallest pool
+BUILDS = "build"
 CPU_WEIGHTS = (1, 10_000)  # systemd.resource-control(5)
 HEALTH_PATH = re.compile(r"^/[!-~]*$")
 APP = re.compile(r"\bapps\[(\d+)\]")
@@ -250,6 +251,13 @@ def _clashes(pools: Sequence[Pool]) -> Iterator[str]:
     for number, pool in enumerate(pools):
         at = f"vhost_app_pools[{number}]"
         yield from take("pool name", pool["name"], f"{at}.name", pool)
+        if pool["name"] == BUILDS:
+            yield problem(
+                f"{at}.name",
+                BUILDS,
+                f"would be kechi-{BUILDS}, the user of all pools' builds",
+                pool,
+            )
         for place, app in enumerate(pool["apps"]):
             if not (is_present(pool) and is_present(app)):
                 continue  # what it had may be another's now

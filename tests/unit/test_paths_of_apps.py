@@ -38,6 +38,7 @@ ALLOWED = {
     "plugins/modules/pool_state.py:digest": PRIVATE + "units, code of ours, /etc/kechi/env",
     "plugins/modules/pool_info.py:_text": PRIVATE + "units and pool files",
     "plugins/modules/release_sets.py:*": PRIVATE + "/srv/kechi",
+    "plugins/module_utils/access.py:*": PRIVATE + "/srv/www/APP without `shared`, and /srv/kechi",
     "plugins/modules/release.py:*": PRIVATE + "/srv/www/APP without `shared`, and /usr/local/lib",
     "plugins/modules/virtualenvs.py:*": PRIVATE + "/srv/kechi",
     "plugins/modules/files.py:file": "after `_require_ours`",

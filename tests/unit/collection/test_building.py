@@ -106,6 +106,19 @@ def test_a_build_has_a_pools_sandbox_and_bounds(started, tmp_path):
     assert started["environment"] == 'TOKEN="s3cret"\n'
 
 
+def test_a_build_reads_what_its_pool_may_but_for_what_is_hidden_from_it(started, tmp_path):
+    builder = started["builder"]
+    reader = building.Reader("kechi-main", ("/srv/kechi/main/sets", "/srv/www/blog/shared"))
+    builder.run(["installer"], writable=[tmp_path], reader=reader)
+    assert "--property=SupplementaryGroups=kechi-main" in started["words"]
+    for path in reader.hidden:
+        assert f"--property=InaccessiblePaths=-{path}" in started["words"]
+    builder.run(["installer"], writable=[tmp_path])
+    without = " ".join(started["words"])
+    assert "SupplementaryGroups=" not in without
+    assert "InaccessiblePaths=" not in without
+
+
 def test_a_build_that_fails_is_told_with_its_end_and_one_that_was_killed_with_its_bounds(started):
     started["result"] = (1, "", "x" * 20_000 + "the reason")
     with pytest.raises(building.BuildError, match=r"x+the reason$") as told:

@@ -193,6 +193,11 @@ def test_the_plan_fills_defaults_and_names_every_file_a_generation_is_made_of(lo
     assert plans.virtualenvs(plan, releases) == [
         {
             "folder": "/srv/kechi/main/venvs",
+            "group": "kechi-main",
+            "hidden": [
+                "/srv/kechi/main/sets",
+                *(f"/srv/www/{app}/shared" for app in ("blog", "motd", "notes", "team")),
+            ],
             "requirements": ["gunicorn"],
             "releases": [f"/srv/www/{app}/releases/1" for app in ("blog", "motd", "notes", "team")],
         }
@@ -221,8 +226,29 @@ def test_a_rollback_takes_a_release_that_is_there_and_runs_no_hook(local):
         {"app": "motd", "commands": [["true"]], "environment": {}}
     ]
     plan = pool_plan(local, str(LOCAL), [], "motd", "previous")
-    assert {"destination": "/srv/www/motd", "release": "previous"} in plan["trees"]
+    (motd,) = [tree for tree in plan["trees"] if tree["destination"] == "/srv/www/motd"]
+    assert (motd["release"], motd.get("source")) == ("previous", None)
     assert plan["states"][0]["hooks"] == []
+
+
+def test_code_is_read_by_its_pool_and_only_what_nginx_serves_of_it_by_all(local):
+    local[0]["apps"][0]["static"] = [
+        {"url": "/static/", "directory": "web/static"},
+        {"url": "/media/", "directory": "media", "inside": "shared"},
+    ]
+    trees = pool_plan(local, str(LOCAL), [])["trees"]
+    readers = {Path(tree["destination"]).name: (tree["group"], tree["public"]) for tree in trees}
+    assert readers["blog"] == ("kechi-main", ["web/static"])
+    assert readers["motd"] == ("kechi-main", [])
+    assert readers["clock"] == ("kechi-clock", [])
+
+
+def test_no_pool_is_called_as_the_user_of_builds(local):
+    local[1]["name"] = "build"
+    (sentence,) = problems_of(local)
+    assert sentence.startswith(
+        'vhost_app_pools[1].name: "build" would be kechi-build, the user of all pools\' builds'
+    )
 
 
 def test_a_pool_and_an_app_go_when_they_are_said_to_be_absent_and_stay_known(local):

@@ -17,14 +17,14 @@ def make_tree(folder, files):
         path.write_text(content)
 
 
-def publish(tmp_path, content, keep=2, validate=lambda _release: None):
+def publish(tmp_path, content, keep=2, validate=lambda _release: None, **readers):
     source = tmp_path / "source"
     make_tree(source, {"pkg/app.py": content})
     digest = trees.digest(source)
     trees.archive(source, tmp_path / "tree.tar.gz")
     destination = tmp_path / "www"
     wanted = {"destination": destination, "release": None, "digest": digest, "origin": "here",
-              "archive": tmp_path / "tree.tar.gz"}  # fmt: skip
+              "archive": tmp_path / "tree.tar.gz", "group": "", "public": [], **readers}  # fmt: skip
     tree = release.Tree(wanted)
     tree.publish(validate)
     release.switch(destination, tree.name)

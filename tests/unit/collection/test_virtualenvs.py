@@ -165,11 +165,14 @@ class Here(building.Builder):  # type: ignore[misc]
     def own(self, folder):
         pass
 
+    def disown(self, folder):
+        pass
+
     @contextmanager
     def workshop(self, folder):
         yield
 
-    def run(self, words, *, writable, environment=None, network=False):
+    def run(self, words, *, writable, environment=None, network=False, reader=None):
         self.asked.append((list(map(str, words)), list(writable), network))
         done = subprocess.run(words, capture_output=True, text=True, check=False,
                               env={**os.environ, **(environment or {})})  # fmt: skip
@@ -193,7 +196,7 @@ def module(tmp_path, monkeypatch):
 def fill(module):
     def run(path, *requirements):
         installer = virtualenvs.Installer(module, Here(lambda *_: (0, "", ""), 100, 60))
-        wanted = {"requirements": list(requirements), "releases": []}
+        wanted = {"requirements": list(requirements), "releases": [], "group": "", "hidden": []}
         virtualenvs.fill(module, installer, path, wanted)
 
     return run
