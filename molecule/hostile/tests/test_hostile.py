@@ -40,6 +40,17 @@ class Machine:
         become = "setpriv --reuid=kechi-evil --regid=kechi-evil --clear-groups"
         return self.host.check_output(f"{become} sh -c %s", command)
 
+    def order(self, code):
+        """Have the app run some code in its sandbox, in a worker."""
+        self.as_evil(
+            f"cat > {APP}/shared/o <<'END'\n{code}\nEND\nmv {APP}/shared/o {APP}/shared/order.py"
+        )
+        assert self.vps.get("evil.example").status == 200
+
+    def tasks(self):
+        """How many tasks the pool's unit has."""
+        return int(self.host.check_output("systemctl show -P TasksCurrent kechi@evil"))
+
     def backups(self, app):
         """The names of an app's backups."""
         return set(self.host.run(f"ls -A /var/backups/kechi/{app}").stdout.split())
@@ -151,6 +162,73 @@ def test_a_restore_gives_nothing_away_that_was_not_in_the_backup(machine):
         "kechi-evil\nkechi-evil"
     )
     machine.host.check_output(f"rm -rf {APP}/shared.before-*")
+
+
+# forks twice, lets go of all that it was given, and takes its mark off
+DAEMON = """
+import os, resource, sys
+if os.fork() == 0:
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    resource.setrlimit(10, (resource.getrlimit(10)[1],) * 2)
+    os.closerange(0, 1000)
+    code = "import os, signal; open('/srv/www/evil/shared/daemon', 'w').write(str(os.getpid()));"
+    os.execve("/usr/bin/python3", ["innocent", "-c", code + "signal.pause()"], {})
+os.wait()
+"""
+
+
+def test_nothing_that_an_app_forks_outlives_its_generation_or_adds_up(machine):
+    machine.host.check_output("systemctl reload kechi@evil")
+    before = machine.tasks()
+    for _ in range(3):
+        machine.order(DAEMON)
+        file = f"{APP}/shared/daemon"
+        machine.vps.wait_until(lambda: machine.host.run(f"test -s {file}").rc == 0, "it runs")  # noqa: B023
+        pid = machine.host.check_output(f"cat {file}; rm {file}")
+        assert machine.host.run(f"kill -0 {pid}").rc == 0
+        machine.host.check_output("systemctl reload kechi@evil")
+        assert machine.host.run(f"kill -0 {pid}").rc != 0
+    machine.vps.wait_until(lambda: machine.tasks() <= before, "all of them have gone")
+
+
+def test_a_reload_of_a_pool_that_has_all_its_tasks_says_why_and_a_later_one_does_it(machine):
+    machine.order("import subprocess\ntry:\n    while True: subprocess.Popen(['sleep', '601'])\n"
+                  "except OSError: pass")  # fmt: skip
+    generation = machine.vps.generation("evil")
+    done = machine.host.run("systemctl reload kechi@evil")
+    assert done.rc != 0
+    journal = machine.host.check_output("journalctl --unit=kechi@evil --lines=30 --output=cat")
+    assert "40 of 40 tasks are in use (limit of the cgroup" in journal
+    assert machine.vps.generation("evil") == generation
+    machine.host.check_output("pkill -u kechi-evil -f 'sleep 601'")
+    machine.host.check_output("systemctl reload kechi@evil")
+    assert machine.vps.generation("evil") > generation
+
+
+def test_a_super_daemon_that_its_app_has_stopped_is_woken_or_replaced(machine):
+    pid = machine.vps.main_pid("evil")
+    machine.order(f"import os; os.kill({pid}, 19)")
+    machine.host.check_output("systemctl reload kechi@evil")
+    assert machine.vps.main_pid("evil") == pid
+    drop_in = "/run/systemd/system/kechi@evil.service.d"
+    machine.host.check_output(
+        f"mkdir -p {drop_in}; printf '[Service]\nWatchdogSec=3\n' > {drop_in}/soon.conf;"
+        " systemctl daemon-reload; systemctl restart kechi@evil"
+    )
+    try:
+        pid = machine.vps.main_pid("evil")
+        machine.order(f"import os; os.kill({pid}, 19)")
+        machine.vps.wait_until(
+            lambda: machine.vps.main_pid("evil") not in (0, pid), "systemd has replaced it"
+        )
+        machine.vps.wait_until_answers("evil.example")
+        shown = machine.host.check_output("systemctl show -P NRestarts kechi@evil")
+        assert int(shown) >= 1
+    finally:
+        machine.host.check_output(f"rm -r {drop_in}/soon.conf; systemctl daemon-reload;"
+                                  " systemctl restart kechi@evil")  # fmt: skip
 
 
 def test_what_an_app_puts_into_its_runtime_directory_misleads_no_command(machine):
