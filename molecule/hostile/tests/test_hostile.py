@@ -25,6 +25,20 @@ one, other = (name.encode() for name in sys.argv[1:])
 while True:
     swap(-100, one, -100, other, 2)
 """
+# what a neighbour has, and what is made of it
+OF_VICTIM = (
+    "/srv/www/victim /srv/kechi/victim /etc/kechi/pools/victim.toml /var/cache/kechi/builds"
+    " /etc/systemd/system/kechi@victim.service.d"
+)
+READ = """
+import os, sys
+for path in sys.stdin.read().splitlines():
+    try:
+        os.listdir(path) if os.path.isdir(path) else open(path).close()
+        print(path)
+    except (PermissionError, FileNotFoundError):
+        pass
+"""
 KINDS = ["daemon", "generation", "limits", "unit"]
 
 
@@ -91,6 +105,41 @@ def test_what_runs_is_not_noted_where_an_app_can_put_links(machine):
     assert [note.rpartition(".")[2] for note in notes] == KINDS
     assert all(note.startswith("root 600 ") for note in notes)
     machine.as_evil("! test -w /run/kechi/notes && ! cat /run/kechi/notes/evil.unit 2>&-")
+
+
+def test_no_pool_reads_a_neighbours_code_settings_wheels_or_files(machine):
+    """By no name that it may know; what nginx serves of it, it may read as well."""
+
+    def read():
+        everything = f"find {OF_VICTIM} -mindepth 0 ! -type l"
+        become = "setpriv --reuid=kechi-evil --regid=kechi-evil --clear-groups"
+        return machine.host.check_output(f"{everything} | {become} python3 -c %s", READ).split()
+
+    def allowed(path):
+        served = "/public/static" in path and path.startswith("/srv/www/victim/releases/")
+        # names of releases, and what of the unit is no secret
+        names = ("/srv/www/victim", "/srv/www/victim/releases")
+        return served or path in names or path.startswith("/etc/systemd/system/")
+
+    everything = machine.host.check_output(f"find {OF_VICTIM}")
+    for part in ("victim.py", "pool.toml", "set.json", "/venvs/", "draft.txt", "/shared"):
+        assert part in everything
+    machine.inventory.apply()
+    found = read()
+    assert [path for path in found if not allowed(path)] == []
+    assert any(path.endswith("/public/static/site.css") for path in found)
+    assert machine.vps.get("victim.example", "/static/site.css").text == "body { color: black }\n"
+    assert machine.host.run("grep -rs hunter2 /etc/systemd/system").rc != 0
+    # as a machine of an earlier version has it
+    machine.host.check_output(
+        "chmod -R o+rX /srv/www/victim/releases /srv/kechi/victim; chmod o-r"
+        " /srv/kechi/victim/sets/*/pool.toml; sed -i '/\"group\"/d' /srv/www/victim/releases.json"
+    )
+    assert [path for path in read() if not allowed(path)] != []
+    said = machine.inventory.apply()
+    assert "changed=0 " not in said, said
+    assert [path for path in read() if not allowed(path)] == []
+    assert "changed=0 " in machine.inventory.apply()
 
 
 def test_the_root_of_static_files_is_no_way_out(machine):

@@ -24,7 +24,8 @@ def publish(tmp_path, content, keep=2, validate=lambda _release: None, **readers
     trees.archive(source, tmp_path / "tree.tar.gz")
     destination = tmp_path / "www"
     wanted = {"destination": destination, "release": None, "digest": digest, "origin": "here",
-              "archive": tmp_path / "tree.tar.gz", "group": "", "public": [], **readers}  # fmt: skip
+              "archive": tmp_path / "tree.tar.gz", "group": "", "public": []}  # fmt: skip
+    wanted |= readers
     tree = release.Tree(wanted)
     tree.publish(validate)
     release.switch(destination, tree.name)
