@@ -269,6 +269,36 @@ SUPERVISOR, VHOST, COLLECTION = (
 )
 FILES = (
     Build(
+        "way-open-before-what-is-beside-it",
+        "code is its pool's to read, and what nginx serves of it is everybody's",
+        (
+            Patch(
+                "plugins/module_utils/access.py",
+                "            if entry not in shown and entry not in ways:\n",
+                "            if False:\n",
+            ),
+        ),
+        file=f"{COLLECTION}/test_access.py",
+        only="public_directories or is_its_pools",
+        tests=("test_public_directories_are_everybodys_and_what_is_beside_them_is_not",),
+        words=(r"settings.py",),
+    ),
+    Build(
+        "releases-of-before-stay-open",
+        "a run closes the releases of before",
+        (
+            Patch(
+                "plugins/modules/release.py",
+                "        return not access.differs(top, group, access.top_mode(public))\n",
+                "        return True\n",
+            ),
+        ),
+        file=f"{COLLECTION}/test_access.py",
+        only="releases_of_before or its_name",
+        tests=("test_releases_of_before_are_closed_by_the_next_run",),
+        words=("whoever has opened it since",),
+    ),
+    Build(
         "ready-at-once",
         "a generation serves when it says that it is ready, and not before",
         (
@@ -981,6 +1011,8 @@ README: Mapping[str, tuple[str, ...]] = {
         "static-files-by-a-link",
         "directories-by-name",
         "any-control-socket",
+        "way-open-before-what-is-beside-it",
+        "releases-of-before-stay-open",
     ),
     "a host that nobody has gets 421": ("host-of-nobody",),
     "a weekly report of who visits, limits for impostors": (

@@ -41,11 +41,22 @@ DIRECTIVES: tuple[tuple[str, str], ...] = (
     ("SystemCallFilter", "~io_uring_enter io_uring_register io_uring_setup"),
     ("SystemCallErrorNumber", "EPERM"),
 )
+# what a firewall's program needs otherwise: at boot, maybe before there is a /tmp, as root
+_OF_POOLS = ("UMask", "CapabilityBoundingSet", "PrivateTmp", "RemoveIPC", "RestrictAddressFamilies")
+FIREWALL: tuple[tuple[str, str], ...] = (
+    *(one for one in DIRECTIVES if one[0] not in _OF_POOLS),
+    ("UMask", "0077"),
+    ("CapabilityBoundingSet", "CAP_NET_ADMIN"),
+    ("RestrictAddressFamilies", "AF_NETLINK"),
+    ("IPAddressDeny", "any"),
+    ("ProcSubset", "pid"),
+    ("MemoryDenyWriteExecute", "yes"),
+)
 
 
-def unit_lines() -> str:
+def unit_lines(directives: tuple[tuple[str, str], ...] = DIRECTIVES) -> str:
     """The directives as a unit file has them."""
-    return "\n".join(f"{name}={value}" for name, value in DIRECTIVES)
+    return "\n".join(f"{name}={value}" for name, value in directives)
 
 
 def properties(*more: tuple[str, object]) -> Iterator[str]:

@@ -82,7 +82,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import locks
+from ..module_utils import locks, sandbox
 
 NFT = "/usr/sbin/nft"
 TABLE = ("inet", "kechi")
@@ -127,6 +127,19 @@ def revert() -> list[str]:
     steps = f"[ ! -e {previous} ] || {{ {NFT} -f {previous} && rm -r {TRIAL}; }}"
     lock = locks.DIRECTORY / locks.FIREWALL
     return ["sh", "-c", f"{{ flock --wait={WAIT_SECONDS} 9; {steps}; }} 9>>{lock}"]
+
+
+def revert_unit(confirm_seconds: int) -> list[str]:
+    """The command that starts the timer."""
+    directives = (*sandbox.FIREWALL, ("ReadWritePaths", "/run"))
+    return [
+        "systemd-run", f"--unit={UNDO}", "--collect", "--quiet",
+        "--description=Put the previous firewall back, as nobody has come in under the new one",
+        f"--on-active={confirm_seconds}",
+        "--timer-property=AccuracySec=100ms",
+        *(f"--property={name}={value}" for name, value in directives),
+        *revert(),
+    ]  # fmt: skip
 
 
 class Firewall:
@@ -190,13 +203,7 @@ class Firewall:
         self._write(TRIAL / "new.listing", new, 0o600)
         for name in ("previous.nft", "new.nft"):
             self._run(NFT, "--check", "-f", str(TRIAL / name))
-        self._run(
-            "systemd-run", f"--unit={UNDO}", "--collect", "--quiet",
-            "--description=Put the previous firewall back, as nobody has come in under the new one",
-            f"--on-active={self.module.params['confirm_seconds']}",
-            "--timer-property=AccuracySec=100ms",
-            *revert(),
-        )  # fmt: skip
+        self._run(*revert_unit(self.module.params["confirm_seconds"]))
         self._run(NFT, "-f", str(TRIAL / "new.nft"))
 
     def undo(self) -> None:

@@ -11,13 +11,15 @@ import jinja2
 import pytest
 import yaml
 
+from ansible_collections.kechi.vps.plugins.filter import host
 from ansible_collections.kechi.vps.plugins.module_utils import building, hooks, sandbox
+from ansible_collections.kechi.vps.plugins.modules import firewall
 from supervisor_py.vhost import of_pool
 
 ROLES = Path(__file__).parents[3] / "roles"
 MOST = 1.5  # of 10, which is a unit without a sandbox
 # root's, whose work needs more; docs/security.md says what, and why
-OF_ROOT = {"kechi-backup": 2.7, "kechi-certificates": 9.2, "kechi-firewall": 9.5}
+OF_ROOT = {"kechi-backup": 2.7, "kechi-certificates": 2.0, "kechi-firewall": 1.5}
 UNPRIVILEGED = ["kechi@", "kechi-crawler of report", "kechi-crawler of limits"]
 CONFINED = hooks.Confined("main", "/srv/www/a/releases/1", "/srv/www/a/shared", 300, 60, 256)
 
@@ -28,6 +30,7 @@ def installed(name, item=""):
     role = file.parents[1]
     environment = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True)
     environment.filters["kechi.vps.sandbox"] = lambda _: sandbox.unit_lines()
+    environment.filters["kechi.vps.firewall_sandbox"] = host.firewall_sandbox
     values = {"item": item}
     for kind in ("vars", "defaults"):
         values |= yaml.safe_load((role / kind / "main.yml").read_text())
@@ -78,6 +81,7 @@ def test_units_of_apps_and_reports_reach_little(tmp_path, name):
         pytest.param(CONFINED.start, MOST, id="a hook or a check"),
         # whose processes all may say that they are ready, and give a socket to their own user
         pytest.param(CONFINED.serve("kechi-trial-main"), 1.6, id="a trial"),
+        pytest.param(firewall.revert_unit(60), MOST, id="the firewall's way back"),
         pytest.param(
             of_pool.command(["--check"], "main", "300M", root=True), MOST, id="vhost_server --check"
         ),
