@@ -14,6 +14,7 @@ from typing import Any
 from ...supervisor_py.vhost import hosts
 from ...supervisor_py.vhost import pool as pool_file
 from ..plugin_utils import site_problems
+from ..plugin_utils.memory_budget import POOL_MB
 from ..plugin_utils.pools import (
     APP_OPTIONS,
     POOL_OPTIONS,
@@ -29,6 +30,7 @@ from ..plugin_utils.settings import MISSING, problem, where_set
 
 PLAIN_WORD = re.compile(r"^[^\s\"'\\$%]+$")  # what systemd passes on as one argument, unchanged
 SMALLEST_POOL_MB = 32
+TEMPORARY = 3  # directories of temporary files, which have to fit into a pool's memory together
 FEWEST_TASKS = 16  # two generations of the smallest pool
 BUILDS = "build"
 CPU_WEIGHTS = (1, 10_000)  # systemd.resource-control(5)
@@ -209,6 +211,9 @@ def _memory(at: str, pool: Pool, memory_mb: int | None) -> Iterator[str]:
         ("cpu_weight", *CPU_WEIGHTS),
     ):
         yield from _within(at, pool, key, least, greatest)
+    temporary = pool.get("temporary_max_mb")
+    if temporary is not None:
+        yield from _within(at, pool, "temporary_max_mb", 1, int(most or POOL_MB) // TEMPORARY)
     if most is not None and high is not None and not 0 < int(high) <= int(most):
         yield problem(
             f"{at}.memory_high_mb", high, f"is not from 1 to memory_max_mb ({most})", pool

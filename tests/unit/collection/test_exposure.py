@@ -99,6 +99,16 @@ def test_units_of_root_reach_no_more_than_they_did(tmp_path, name, most):
     assert score <= most, why
 
 
+def test_a_pools_own_drop_in_opens_little(tmp_path):
+    file = ROLES / "vhost_app" / "templates" / "pool.conf.j2"
+    environment = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True)
+    pool: dict[str, object] = {"command": None, "sockets": [], "temporary_max_mb": 16}
+    drop_in = environment.from_string(file.read_text()).render(item=pool)
+    text = installed("kechi@").replace("[Install]", f"{drop_in}\n[Install]")
+    score, why = exposure(tmp_path, text)
+    assert score <= MOST, why
+
+
 def test_every_unit_of_the_roles_is_looked_at():
     names = {
         file.name.removesuffix(".service.j2") for file in ROLES.glob("*/templates/*.service.j2")

@@ -243,6 +243,22 @@ def test_code_is_read_by_its_pool_and_only_what_nginx_serves_of_it_by_all(local)
     assert readers["clock"] == ("kechi-clock", [])
 
 
+def test_temporary_files_have_a_share_of_the_pools_memory_or_what_it_says(local):
+    def bounds():
+        return [pool["temporary_max_mb"] for pool in pool_plan(local, str(LOCAL), [])["pools"]]
+
+    local[0]["memory_max_mb"], local[1]["memory_max_mb"] = 400, 64
+    assert bounds() == [50, 10]
+    local[0]["temporary_max_mb"] = 133
+    assert bounds() == [133, 10]
+    assert problems_of(local) == []
+    local[0]["temporary_max_mb"] = 134
+    (sentence,) = problems_of(local)
+    assert sentence.startswith(
+        "vhost_app_pools[0].temporary_max_mb: 134 is out of range; allowed: 1 to 133"
+    )
+
+
 def test_no_pool_is_called_as_the_user_of_builds(local):
     local[1]["name"] = "build"
     (sentence,) = problems_of(local)
