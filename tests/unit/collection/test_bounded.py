@@ -25,6 +25,11 @@ def test_a_command_that_is_not_there_is_said(tmp_path: Path) -> None:
     assert (rc, err) == (127, f"{tmp_path}/none can't be run: No such file or directory")
 
 
+def test_a_command_speaks_the_language_that_we_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    assert bounded.run(["sh", "-c", "echo $LC_ALL"]) == (0, "C.UTF-8\n", "")
+
+
 def test_the_last_lines_are_kept() -> None:
     code = "for number in range(100000): print(number)"
     _, out, _ = bounded.run([sys.executable, "-c", code], most_bytes=1000, most_of_a_line=100)
