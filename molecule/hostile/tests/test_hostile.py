@@ -6,6 +6,7 @@ What the app does is done here as its user, without even its sandbox around it.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +42,7 @@ for path in sys.stdin.read().splitlines():
     except (PermissionError, FileNotFoundError):
         pass
 """
+OBEDIENT = Path(__file__).parents[1] / "apps" / "obedient"
 KINDS = ["daemon", "generation", "limits", "unit"]
 
 
@@ -142,6 +144,40 @@ def test_no_pool_reads_a_neighbours_code_settings_wheels_or_files(machine):
     assert "changed=0 " not in said, said
     assert [path for path in read() if not allowed(path)] == []
     assert "changed=0 " in machine.inventory.apply()
+
+
+LOUD = "while True: print('\\033]0;owned\\007' + 'x' * 100000)"
+
+
+def test_what_a_release_says_without_end_and_can_not_be_compiled_costs_a_run_little(
+    machine, tmp_path
+):
+    """Its hook fails by its time, and is quoted by its end; what can be compiled is."""
+    evil, *others = machine.inventory.variables["vhost_app_pools"]
+    source = tmp_path / "source"
+    source.mkdir()
+    for file in OBEDIENT.glob("*.py"):
+        (source / file.name).write_text(file.read_text())
+    (source / "deep.py").write_text("x = " + "(" * 100_000 + ")" * 100_000)
+    (source / "large.py").write_text(f"x = 1 {'#' * (17 << 20)}")
+
+    def pools(**more):
+        app = {**evil["apps"][0], "source": str(source), **more}
+        return [{**evil, "apps": [app]}, *others]
+
+    before = machine.vps.generation("evil")
+    hooked = pools(before_switch=[["python3", "-c", LOUD]])
+    said = machine.inventory.refuse(vhost_app_pools=hooked, vhost_app_hook_timeout_seconds=5)
+    assert "a hook of the app evil failed, so it goes on as it is" in said
+    assert "not over within 5 seconds" in said
+    assert len(said) < 200_000, len(said)
+    assert "\033]0;" not in said
+    assert machine.vps.generation("evil") == before
+    machine.inventory.apply(vhost_app_pools=pools())
+    compiled = "find /srv/www/evil/current/ -name '*.pyc' -printf '%f %u %m\\n'"
+    (line,) = machine.host.check_output(compiled).splitlines()
+    assert re.fullmatch(r"obedient\.cpython-\d+\.pyc root 644", line), line
+    machine.inventory.apply()
 
 
 def test_the_root_of_static_files_is_no_way_out(machine):
