@@ -5,9 +5,6 @@ What the app does is done here as its user, without even its sandbox around it.
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
 
 from shared.inventory import Inventory
@@ -42,7 +39,6 @@ for path in sys.stdin.read().splitlines():
     except (PermissionError, FileNotFoundError):
         pass
 """
-OBEDIENT = Path(__file__).parents[1] / "apps" / "obedient"
 KINDS = ["daemon", "generation", "limits", "unit"]
 
 
@@ -146,40 +142,6 @@ def test_no_pool_reads_a_neighbours_code_settings_wheels_or_files(machine):
     assert "changed=0 " in machine.inventory.apply()
 
 
-LOUD = "while True: print('\\033]0;owned\\007' + 'x' * 100000)"
-
-
-def test_what_a_release_says_without_end_and_can_not_be_compiled_costs_a_run_little(
-    machine, tmp_path
-):
-    """Its hook fails by its time, and is quoted by its end; what can be compiled is."""
-    evil, *others = machine.inventory.variables["vhost_app_pools"]
-    source = tmp_path / "source"
-    source.mkdir()
-    for file in OBEDIENT.glob("*.py"):
-        (source / file.name).write_text(file.read_text())
-    (source / "deep.py").write_text("x = " + "(" * 100_000 + ")" * 100_000)
-    (source / "large.py").write_text(f"x = 1 {'#' * (17 << 20)}")
-
-    def pools(**more):
-        app = {**evil["apps"][0], "source": str(source), **more}
-        return [{**evil, "apps": [app]}, *others]
-
-    before = machine.vps.generation("evil")
-    hooked = pools(before_switch=[["python3", "-c", LOUD]])
-    said = machine.inventory.refuse(vhost_app_pools=hooked, vhost_app_hook_timeout_seconds=5)
-    assert "a hook of the app evil failed, so it goes on as it is" in said
-    assert "not over within 5 seconds" in said
-    assert len(said) < 200_000, len(said)
-    assert "\033]0;" not in said
-    assert machine.vps.generation("evil") == before
-    machine.inventory.apply(vhost_app_pools=pools())
-    compiled = "find /srv/www/evil/current/ -name '*.pyc' -printf '%f %u %m\\n'"
-    (line,) = machine.host.check_output(compiled).splitlines()
-    assert re.fullmatch(r"obedient\.cpython-\d+\.pyc root 644", line), line
-    machine.inventory.apply()
-
-
 def test_the_root_of_static_files_is_no_way_out(machine):
     machine.inventory.apply()
     shared = f"{APP}/shared"
@@ -278,81 +240,6 @@ def test_nothing_that_an_app_forks_outlives_its_generation_or_adds_up(machine):
         machine.host.check_output("systemctl reload kechi@evil")
         assert machine.host.run(f"kill -0 {pid}").rc != 0
     machine.vps.wait_until(lambda: machine.tasks() <= before, "all of them have gone")
-
-
-END_SLEEPS = (
-    "cd /proc; for pid in [0-9]*; do"
-    ' read name < $pid/comm 2>&-; [ "$name" != sleep ] || kill $pid; done; :'
-)
-
-
-def test_a_reload_of_a_pool_that_has_all_its_tasks_fails_and_a_later_one_does_it(machine):
-    machine.order("import subprocess\ntry:\n    while True: subprocess.Popen(['sleep', '601'])\n"
-                  "except OSError: pass")  # fmt: skip
-    try:
-        generation = machine.vps.generation("evil")
-        done = machine.host.run("systemctl reload kechi@evil")
-        assert done.rc != 0
-        journal = machine.host.check_output("journalctl --unit=kechi@evil --lines=30 --output=cat")
-        # newer systemds can't even start the command that asks for it within the pool's limits
-        assert "of 40 tasks are in use" in journal or "status=233/RUNTIME_DIRECTORY" in journal
-        assert machine.vps.generation("evil") == generation
-    finally:
-        machine.as_evil(END_SLEEPS)
-    machine.host.check_output("systemctl reload kechi@evil")
-    assert machine.vps.generation("evil") > generation
-
-
-FILL = """
-import os
-for folder in ("/tmp", "/var/tmp", "/dev/shm"):
-    with open(folder + "/full", "wb") as file:
-        try:
-            while True:
-                os.write(file.fileno(), bytes(1 << 20))
-        except OSError as error:
-            os.write(full, f"{folder} {error.errno} {file.tell() >> 20}\\n".encode())
-"""
-
-
-def test_full_directories_of_temporary_files_are_their_own_apps_alone(machine):
-    """Its worker starts all the same, and a restart empties them."""
-    opened = f"import os; full = os.open('{APP}/shared/full', os.O_WRONLY | os.O_CREAT)"
-    machine.order(f"{opened}\n{FILL}")
-    most = 12  # MB: an eighth of the pool's memory
-    assert machine.host.check_output(f"cat {APP}/shared/full").splitlines() == [
-        f"{folder} 28 {most}" for folder in ("/tmp", "/var/tmp", "/dev/shm")
-    ]
-    assert machine.host.run("ls /tmp/full /var/tmp/full /dev/shm/full").stdout == ""
-    machine.host.check_output("systemctl reload kechi@evil")
-    assert machine.vps.get("evil.example").status == 200
-    machine.host.check_output("systemctl restart kechi@evil")
-    machine.order(f"{opened}\nos.write(full, str(os.listdir('/tmp')).encode())")
-    assert machine.host.check_output(f"cat {APP}/shared/full").startswith("[]")
-
-
-def test_a_super_daemon_that_its_app_has_stopped_is_woken_or_replaced(machine):
-    pid = machine.vps.main_pid("evil")
-    machine.order(f"import os; os.kill({pid}, 19)")
-    machine.host.check_output("systemctl reload kechi@evil")
-    assert machine.vps.main_pid("evil") == pid
-    drop_in = "/run/systemd/system/kechi@evil.service.d"
-    machine.host.check_output(
-        f"mkdir -p {drop_in}; printf '[Service]\nWatchdogSec=3\n' > {drop_in}/soon.conf;"
-        " systemctl daemon-reload; systemctl restart kechi@evil"
-    )
-    try:
-        pid = machine.vps.main_pid("evil")
-        machine.order(f"import os; os.kill({pid}, 19)")
-        machine.vps.wait_until(
-            lambda: machine.vps.main_pid("evil") not in (0, pid), "systemd has replaced it"
-        )
-        machine.vps.wait_until_answers("evil.example")
-        shown = machine.host.check_output("systemctl show -P NRestarts kechi@evil")
-        assert int(shown) >= 1
-    finally:
-        machine.host.check_output(f"rm -r {drop_in}/soon.conf; systemctl daemon-reload;"
-                                  " systemctl restart kechi@evil")  # fmt: skip
 
 
 def test_what_an_app_puts_into_its_runtime_directory_misleads_no_command(machine):
