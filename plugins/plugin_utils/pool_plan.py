@@ -34,8 +34,6 @@ CHECK_POOL_FILE = (
     f'/usr/bin/python3 -c \'import sys; sys.path.insert(0, "{SERVERS}");'
     " from supervisor_py.vhost import pool; pool.read(sys.argv[1])' %s"
 )
-TEMPORARY_SHARE = 8  # of a pool's memory: three times that leaves a generation some
-LEAST_TEMPORARY_MB = 10  # as much as a request's body by default
 CURRENT = "current"  # the release that is there
 
 
@@ -86,7 +84,6 @@ def plan(
             for app in pool["apps"]
             if is_isolated(app)
         ]
-        pool["temporary_max_mb"] = temporary_max_mb(pool)
         pool["environment_file"] = (
             f"{_drop_ins(pool)}/{environments.FILE}" if pool["command"] else ""
         )
@@ -155,12 +152,6 @@ def _tree(app: Mapping[str, Any], inventory: Path, choice: Choice) -> dict[str, 
     if kind == "git":
         return {**destination, "git": str(app["git"]), "version": str(app["version"])}
     return {**destination, kind: str(source_directory(app[kind], inventory))}
-
-
-def temporary_max_mb(pool: Mapping[str, Any]) -> int:
-    """What each of a pool's directories of temporary files may hold."""
-    share = max(int(pool["memory_max_mb"]) // TEMPORARY_SHARE, LEAST_TEMPORARY_MB)
-    return int(pool["temporary_max_mb"] or share)
 
 
 def _readers(pool: Pool, app: Mapping[str, Any]) -> dict[str, Any]:

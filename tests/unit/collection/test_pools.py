@@ -243,14 +243,21 @@ def test_code_is_read_by_its_pool_and_only_what_nginx_serves_of_it_by_all(local)
     assert readers["clock"] == ("kechi-clock", [])
 
 
-def test_temporary_files_have_a_share_of_the_pools_memory_or_what_it_says(local):
-    def bounds():
-        return [pool["temporary_max_mb"] for pool in pool_plan(local, str(LOCAL), [])["pools"]]
+def test_temporary_files_fit_into_a_pools_memory_and_a_change_of_that_restarts_nothing(local):
+    def set_files():
+        plan = pool_plan(local, str(LOCAL), [])
+        releases = {tree["destination"]: "1" for tree in plan["trees"]}
+        (main, _) = plans.release_sets(plan, releases, {})
+        (unit,) = [file for file in main["files"] if file["path"] == "units/pool.conf"]
+        template = REPOSITORY / "roles" / "vhost_app" / "templates" / unit["template"]
+        return jinja2.Template(template.read_text()).render(item=unit["item"])
 
-    local[0]["memory_max_mb"], local[1]["memory_max_mb"] = 400, 64
-    assert bounds() == [50, 10]
+    before = set_files()
+    assert "TemporaryFileSystem=/dev/shm:size=32M," in before
+    local[0]["memory_max_mb"] = 400
+    assert set_files() == before
     local[0]["temporary_max_mb"] = 133
-    assert bounds() == [133, 10]
+    assert "TemporaryFileSystem=/tmp:size=133M," in set_files()
     assert problems_of(local) == []
     local[0]["temporary_max_mb"] = 134
     (sentence,) = problems_of(local)
