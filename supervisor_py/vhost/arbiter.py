@@ -18,7 +18,7 @@ from ..errors import FatalError
 from . import recycling
 from .ledger import SHARED, Ledger
 from .pool import Timeouts, Workers
-from .worker import ACCEPTING, ASLEEP, ENDING_SIGNALS, LEAVING, STARTING, Worker
+from .pool_worker import ACCEPTING, ASLEEP, ENDING_SIGNALS, LEAVING, STARTING, PoolWorker
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,9 @@ class Terms:
 class Turn:
     """The replacement of one worker, from the fork of the new one to the end of the old one."""
 
-    old: Worker
+    old: PoolWorker
     reason: str
-    new: Worker
+    new: PoolWorker
     told: bool = False  # the old one, to leave: the new one accepts
 
 
@@ -62,7 +62,7 @@ class Arbiter(gunicorn.arbiter.Arbiter):  # type: ignore[misc]
         self._descriptors = descriptors
         self._terms = terms
         self._is_ready = False
-        self._known: dict[int, tuple[Worker, recycling.Watch]] = {}
+        self._known: dict[int, tuple[PoolWorker, recycling.Watch]] = {}
         self._turn: Turn | None = None
         self._retry = recycling.Retry()
         self._recycled = 0
@@ -106,7 +106,7 @@ class Arbiter(gunicorn.arbiter.Arbiter):  # type: ignore[misc]
         if 0 < self._terms.idle_seconds <= self._idle_seconds(now):
             self._sleep()
 
-    def _staying(self) -> list[Worker]:
+    def _staying(self) -> list[PoolWorker]:
         """Return the workers that nobody has told to leave, the oldest first."""
         turn = self._turn
         leaving = turn.old if turn is not None and turn.told else None
@@ -142,7 +142,7 @@ class Arbiter(gunicorn.arbiter.Arbiter):  # type: ignore[misc]
             if new is not None:
                 self._turn = Turn(worker, reason, new)
 
-    def _due(self, worker: Worker, now: float) -> str:
+    def _due(self, worker: PoolWorker, now: float) -> str:
         if worker.stage != ACCEPTING:
             return ""
         _, watch = self._known[worker.pid]
@@ -161,7 +161,7 @@ class Arbiter(gunicorn.arbiter.Arbiter):  # type: ignore[misc]
         self.kill_worker(turn.old.pid, signal.SIGTERM)
         self._terms.tell(recycling.summary(self._recycled, turn.reason))
 
-    def _try_spawning(self, now: float) -> Worker | None:
+    def _try_spawning(self, now: float) -> PoolWorker | None:
         """Fork a worker, or return None when that fails now, or has failed just before.
 
         Raises OSError as long as the generation is not ready: it has failed then.
@@ -176,7 +176,7 @@ class Arbiter(gunicorn.arbiter.Arbiter):  # type: ignore[misc]
             wait = self._retry.failed(now)
             self.log.warning("can't start a worker now, next try in %.0f s: %s", wait, error)
             return None
-        worker: Worker = self.WORKERS[pid]
+        worker: PoolWorker = self.WORKERS[pid]
         return worker
 
     def spawn_worker(self) -> int:
@@ -186,7 +186,7 @@ class Arbiter(gunicorn.arbiter.Arbiter):  # type: ignore[misc]
             pid = int(super().spawn_worker())
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
-        worker: Worker = self.WORKERS[pid]
+        worker: PoolWorker = self.WORKERS[pid]
         watch = recycling.Watch(
             worker.limits,
             worker.began,
@@ -196,7 +196,7 @@ class Arbiter(gunicorn.arbiter.Arbiter):  # type: ignore[misc]
         self._known[pid] = worker, watch
         return pid
 
-    def _give_limits(self, _arbiter: object, worker: Worker) -> None:
+    def _give_limits(self, _arbiter: object, worker: PoolWorker) -> None:
         worker.group = self._terms.group
         worker.limits = recycling.limits(self._terms.workers, random.random)
         worker.timeouts = self._terms.timeouts

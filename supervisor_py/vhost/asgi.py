@@ -1,21 +1,21 @@
-"""ASGI apps beside WSGI ones: each on an event loop of its own, in a thread of each worker.
-
-A thread of the worker has the connection and speaks WSGI, see exchange.py. Here are the loop and
-the lifespan. WebSockets are not spoken.
-"""
+"""An ASGI app of a process: its lifespan, and what it is told of a request."""
 
 import asyncio
 import sys
-import threading
 import traceback
-from collections.abc import Callable, Iterable
 from typing import Any
 
-from .exchange import ASGIApplication, Exchange, Message
+from gunicorn import util
+from gunicorn.http import Request
+
+from . import event_loop
+from .exchange import ASGIApplication, IncompleteError, Message
 
 STARTUP_SECONDS = 25.0  # less than gunicorn gives a worker that does not answer
 SHUTDOWN_SECONDS = 5.0
 VERSIONS = {"version": "3.0", "spec_version": "2.0"}
+# As uvicorn says it: from 2.4 on, frameworks notice only by send() that a client has gone.
+HTTP_VERSIONS = {"version": "3.0", "spec_version": "2.3"}
 
 
 class StartupError(RuntimeError):
@@ -76,54 +76,96 @@ class Lifespan:
 
 
 class Served:
-    """An ASGI app as WSGI callable, in one worker, between startup() and shutdown()."""
+    """An ASGI app in one process, between startup() and shutdown()."""
 
     def __init__(self, application: ASGIApplication) -> None:
-        self._application = application
-        self._state: dict[str, Any] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.application = application
+        self.state: dict[str, Any] = {}
+        self._lifespan: Lifespan | None = None
 
     def startup(self) -> None:
-        """Start the app's event loop and lifespan; raises StartupError or TimeoutError.
+        """Start the app's lifespan; raises StartupError or TimeoutError.
 
-        The calling thread must have entered the app: the loop's thread inherits that.
+        The calling thread must have entered the app: its tasks inherit that.
         """
-        self._loop = asyncio.new_event_loop()
-        threading.Thread(target=_run, args=(self._loop,), name="asgi", daemon=True).start()
-        self._lifespan = Lifespan(self._application, self._state)
-        self._wait_for(self._lifespan.startup(), STARTUP_SECONDS)
+        self._lifespan = Lifespan(self.application, self.state)
+        event_loop.of_process().run(self._lifespan.startup(), STARTUP_SECONDS)
 
     def shutdown(self) -> None:
         """End the app's lifespan; what fails in it is told."""
-        if self._loop is not None:
+        if self._lifespan is not None:
             try:
-                self._wait_for(self._lifespan.shutdown(), SHUTDOWN_SECONDS)
+                event_loop.of_process().run(self._lifespan.shutdown(), SHUTDOWN_SECONDS)
             except TimeoutError:
                 sys.stderr.write("the app's shutdown failed: too slow\n")
             except Exception as error:  # noqa: BLE001  # an app's own code
                 sys.stderr.write(f"the app's shutdown failed: {error}\n")
 
-    def __call__(
-        self, environ: dict[str, Any], start_response: Callable[..., Any]
-    ) -> Iterable[bytes]:
-        """Answer one request."""
-        assert self._loop is not None
-        exchange = Exchange(self._application, self._loop, environ, dict(self._state))
-        return exchange.answer(start_response)
-
-    def _wait_for(self, coroutine: Any, seconds: float) -> None:
-        assert self._loop is not None
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(seconds)
+    def ask(self, request: Request, root: str) -> int:
+        """Have the app answer a request that nobody has sent; returns the status."""
+        scope = scope_of(request, root, self.state, None, ("localhost", 443))
+        return event_loop.of_process().run(_ask(self.application, scope))
 
 
-def _run(loop: asyncio.AbstractEventLoop) -> None:
-    """Keep an event loop going, as long as the process lives.
+async def _ask(application: ASGIApplication, scope: Message) -> int:
+    messages: list[Message] = []
+    is_complete = asyncio.Event()
+    requests = iter([{"type": "http.request", "body": b"", "more_body": False}])
 
-    What calls sys.exit() in a task of its own, or stops the loop, would take all requests with it.
+    async def receive() -> Message:
+        for message in requests:
+            return message
+        await is_complete.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        messages.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            is_complete.set()
+
+    await application(scope, receive, send)
+    if not is_complete.is_set():
+        raise IncompleteError("the app has returned without having completed an answer")
+    return int(messages[0]["status"])
+
+
+def scope_of(
+    request: Request, root: str, state: dict[str, Any], client: Any, server: Any
+) -> Message:
+    """Return what an app is told of a request below the path `root`. Pure.
+
+    `client` and `server` are addresses as sockets have them.
     """
-    while not loop.is_closed():
-        try:
-            loop.run_forever()
-            sys.stderr.write("the app has stopped its event loop, which goes on\n")
-        except BaseException:  # noqa: BLE001
-            sys.stderr.write(traceback.format_exc())
+    path = _text(util.unquote_to_wsgi_str(request.path))
+    return {
+        "type": "http",
+        "asgi": HTTP_VERSIONS,
+        "http_version": "{}.{}".format(*request.version),
+        "method": request.method,
+        "scheme": request.scheme,
+        "path": path,
+        "raw_path": request.uri.partition("?")[0].encode("latin-1"),
+        "query_string": (request.query or "").encode("latin-1"),
+        "root_path": _text(root),
+        "server": server[:2] if isinstance(server, tuple) else _server(request),
+        "client": client[:2] if isinstance(client, tuple) else None,
+        "headers": [
+            (name.lower().encode("latin-1"), value.encode("latin-1"))
+            for name, value in request.headers
+        ],
+        "extensions": {},
+        "state": dict(state),
+    }
+
+
+def _server(request: Request) -> tuple[str, int]:
+    """Return the name and port that a client has meant: a unix socket has none."""
+    host = next((value for name, value in request.headers if name == "HOST"), "")
+    name, _, port = host.partition(":")
+    default = 443 if request.scheme == "https" else 80
+    return name, int(port) if port.isdecimal() else default  # "Host: name:", or IPv6
+
+
+def _text(path: str) -> str:
+    """Return a path as WSGI has it as text, without what is none."""
+    return path.encode("latin-1").decode("utf-8", "replace")

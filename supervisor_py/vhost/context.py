@@ -5,6 +5,8 @@ Its directory and umask, os.environ, its own modules and the prefix of error lin
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,3 +58,15 @@ def leave() -> None:
     """Work for the server again. The working directory stays: nothing of the server has one."""
     _current.set(None)
     _of_thread.app = None
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Work for the server for a moment, and then for the app again."""
+    before, of_thread = _current.get(), _of_thread.app
+    leave()
+    try:
+        yield
+    finally:
+        _current.set(before)
+        _of_thread.app = of_thread

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from . import context, running
@@ -10,6 +11,31 @@ from .loader import LoadedApp, loggers_kept
 from .pool import App
 
 RETRY_SECONDS = "60"  # a guess: it is tried again at the next restart
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a request gets that no app is asked for."""
+
+    status: str
+    reason: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def code(self) -> int:
+        """The status without its words."""
+        return int(self.status.partition(" ")[0])
+
+    @property
+    def body(self) -> bytes:
+        """What the client reads."""
+        return f"{self.status}: {self.reason}\n".encode()
+
+
+RETRY = (("Retry-After", RETRY_SECONDS),)
+NOTHING_SERVED = Refusal(
+    "503 Service Unavailable", "the server of this site can't be started, its log says why", RETRY
+)
 
 
 class Dispatcher:
@@ -21,6 +47,7 @@ class Dispatcher:
         targets.update({site: app for app in apps for site in app.sites})
         self._router = Router(targets)
         self._named = Router({site: None for site in targets if site.host != ALL})
+        self._all = tuple(apps)
         self._apps = [app for app in apps if app.startup is not None]
         self._down: set[LoadedApp] = set()
 
@@ -62,38 +89,45 @@ class Dispatcher:
             return False
         return True
 
+    @property
+    def only(self) -> LoadedApp | None:
+        """The app that has this process for itself; None where it can't be served."""
+        (app,) = self._all or (None,)
+        return None if app in self._down else app
+
+    def route(self, host: str | None, uri: str, path: str) -> tuple[LoadedApp, str, str] | Refusal:
+        """Return whose a request is, with the path's prefix that is the site's, and the rest."""
+        try:
+            app, prefix, rest = self._router.pick(host, uri, path)
+        except BadHostError as error:
+            return Refusal("400 Bad Request", str(error))
+        except UnknownHostError:
+            return Refusal("421 Misdirected Request", "no site of that name is served here")
+        except UnknownPathError:
+            return Refusal("404 Not Found", "no site has that path on this host")
+        if isinstance(app, App) or app in self._down:
+            name = app.name if isinstance(app, App) else app.context.name
+            reason = f"the app {name} could not be loaded, its log says why"
+            return Refusal("503 Service Unavailable", reason, RETRY)
+        return app, prefix, rest
+
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
         """Answer one request; the app stays entered while the caller iterates over the body."""
         path = environ.get("PATH_INFO", "")
-        try:
-            app, prefix, rest = self._router.pick(
-                environ.get("HTTP_HOST"), environ.get("RAW_URI", "/"), path
-            )
-        except BadHostError as error:
-            return _refuse(start_response, "400 Bad Request", str(error))
-        except UnknownHostError:
-            return _refuse(
-                start_response, "421 Misdirected Request", "no site of that name is served here"
-            )
-        except UnknownPathError:
-            return _refuse(start_response, "404 Not Found", "no site has that path on this host")
-        if isinstance(app, App) or app in self._down:
-            name = app.name if isinstance(app, App) else app.context.name
-            return _refuse(
-                start_response,
-                "503 Service Unavailable",
-                f"the app {name} could not be loaded, its log says why",
-                ("Retry-After", RETRY_SECONDS),
-            )
+        found = self.route(environ.get("HTTP_HOST"), environ.get("RAW_URI", "/"), path)
+        if isinstance(found, Refusal):
+            return _refuse(start_response, found)
+        app, prefix, rest = found
         if prefix:
             environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + prefix
             environ["PATH_INFO"] = rest
         context.enter(app.context)
         if (request := running.of_thread()) is not None:
             request.app = app.context
-        return app.application(environ, start_response)
+        answer: Iterable[bytes] = app.application(environ, start_response)
+        return answer
 
 
 class Unavailable(Dispatcher):
@@ -102,28 +136,21 @@ class Unavailable(Dispatcher):
     def __init__(self) -> None:
         super().__init__(())
 
-    def __call__(
-        self, _environ: dict[str, Any], start_response: Callable[..., Any]
-    ) -> Iterable[bytes]:
+    def route(
+        self, _host: str | None, _uri: str, _path: str
+    ) -> tuple[LoadedApp, str, str] | Refusal:
         """Answer 503."""
-        return _refuse(
-            start_response,
-            "503 Service Unavailable",
-            "the server of this site can't be started, its log says why",
-            ("Retry-After", RETRY_SECONDS),
-        )
+        return NOTHING_SERVED
 
 
-def _refuse(
-    start_response: Callable[..., Any], status: str, reason: str, *headers: tuple[str, str]
-) -> Iterable[bytes]:
-    body = f"{status}: {reason}\n".encode()
+def _refuse(start_response: Callable[..., Any], refusal: Refusal) -> Iterable[bytes]:
+    body = refusal.body
     start_response(
-        status,
+        refusal.status,
         [
             ("Content-Type", "text/plain; charset=utf-8"),
             ("Content-Length", str(len(body))),
-            *headers,
+            *refusal.headers,
         ],
     )
     return [body]

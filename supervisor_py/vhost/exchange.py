@@ -1,173 +1,189 @@
-"""One request of an ASGI app: its thread has the connection, its task runs on the app's event loop.
-
-The thread does what the task asks for, a message at a time, and is told when the task has ended, in
-whatever way: it never waits for an app that has gone.
-"""
+"""One HTTP request of an ASGI app and its answer, as messages that the app receives and sends."""
 
 import asyncio
-import sys
-import traceback
+import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from http import HTTPStatus
-from queue import SimpleQueue
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
-from gunicorn.http.errors import NoMoreData
+from gunicorn.http import Request
 
-from . import running
+from . import http_message
+from .client_socket import Patience
 from .failures import ClientGoneError
+from .http_message import Body, Headers
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApplication = Callable[[Message, Receive, Send], Awaitable[None]]
 
-PIECE_BYTES = 65536  # of a request's body, in one message
-READ, START, BODY, END = range(4)
+UNREAD_BYTES = 65536  # of a body that the app has not asked for; then its client has to wait
 DISCONNECT = "http.disconnect"
-PHRASES = {status.value: status.phrase for status in HTTPStatus}
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
+NO_BODY, LENGTH, CHUNKED, UP_TO_END = range(4)  # how an answer's body is framed
 
 
 class IncompleteError(RuntimeError):
     """An app has returned without having answered, or in the middle of its answer."""
 
 
-class _Wish(NamedTuple):
-    """What the task asks the thread to do, and where it waits for that."""
+class Client(Protocol):
+    """What an exchange needs of its connection."""
 
-    kind: int
-    value: Any = None
-    done: "asyncio.Future[Any] | None" = None
+    @property
+    def leaving(self) -> bool:
+        """Whether the worker is: the answer is the connection's last one."""
+
+    def write(self, data: bytes) -> None:
+        """Send data, as soon as the client takes it."""
+
+    async def drain(self) -> None:
+        """Wait while the client is slow; raises ClientGoneError."""
+
+    def set_reading(self, wanted: bool) -> None:
+        """Go on reading, or have the client wait."""
+
+    def give_up(self) -> None:
+        """End the connection of a client that is too slow."""
+
+    def finish(self, *, keep: bool) -> None:
+        """Go on with the next request, or end the connection once all has been taken."""
+
+    def log_failure(self, error: BaseException, request: Request) -> None:
+        """Log what an app has raised."""
 
 
 class Exchange:
-    """A request and its answer. Methods with an underscore run on the event loop, where said."""
+    """A request and its answer, on the event loop."""
 
-    def __init__(
-        self,
-        application: ASGIApplication,
-        loop: asyncio.AbstractEventLoop,
-        environ: dict[str, Any],
-        state: dict[str, Any],
-    ) -> None:
-        self._application = application
-        self._loop = loop
-        self._scope = scope_of(environ, state)
-        self._input = environ["wsgi.input"]
-        length = environ.get("CONTENT_LENGTH")
-        chunked = bool(environ.get("HTTP_TRANSFER_ENCODING"))
-        self._unread = None if chunked else int(length or 0)  # bytes; None: up to its end
-        self._wishes: SimpleQueue[_Wish] = SimpleQueue()
-        self._has_body = chunked or self._unread != 0
-        self._body_received = False
+    def __init__(self, client: Client, request: Request, body: Body, patience: Patience) -> None:
+        self._client = client
+        self._request = request
+        self._body = body
+        self._patience = patience  # with a body that does not come
+        self._awaits_continue = request._expected_100_continue
+        self._unread = bytearray()
+        self._received_all = False
+        self._changed = asyncio.Event()  # there is something to receive, maybe
+        self._gone = self._half_closed = False
         self._started = self._completed = False
-        self._closed = asyncio.Event()  # nothing is received or sent any more
-        self._gone = False
-        self._reading: asyncio.Future[Any] | None = None
-        self._error: BaseException | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._status = 0
+        self._headers: Headers = []
+        self._head_waits = False  # to be sent with the first part of the body
+        self._framing = NO_BODY
+        self._left = 0  # of the length that has been announced
+        self._closes = False  # the connection, after this answer
+        self.task: asyncio.Task[None] | None = None
 
-    def answer(self, start_response: Callable[..., Any]) -> Iterator[bytes]:
-        """Run the app, in a task that works for the app of the calling thread."""
-        if (request := running.of_thread()) is not None:
-            request.task_frames = self._frames
-        self._loop.call_soon_threadsafe(self._begin)
-        try:
-            while (wish := self._wishes.get()).kind != END:
-                if wish.kind == START:
-                    start_response(*wish.value)
-                elif wish.kind == BODY:
-                    yield wish.value
-                    self._resolve(wish, None)
-                else:
-                    self._resolve(wish, self._read())
-            yield from self._conclude()
-        finally:
-            self._loop.call_soon_threadsafe(self._hang_up)
+    @property
+    def awaits_data(self) -> bool:
+        """Whether what the client sends belongs to this request."""
+        return not self._body.is_complete
 
-    def _frames(self) -> Iterator[FrameType]:
-        """Yield the frames in which the task waits, the innermost one last."""
-        waiting = None if self._task is None else self._task.get_coro()
+    @property
+    def is_answered(self) -> bool:
+        """Whether the app has completed its answer; its task may go on behind that."""
+        return self._completed
+
+    def frames(self) -> Iterator[FrameType]:
+        """Yield the frames in which the app's task waits, the innermost one last."""
+        waiting = None if self.task is None else self.task.get_coro()
         while (frame := getattr(waiting, "cr_frame", None)) is not None:
             yield frame
             waiting = getattr(waiting, "cr_await", None)
 
-    def _conclude(self) -> Iterator[bytes]:
-        """Raise what the app has left unanswered."""
-        if self._completed:
-            return
-        if self._gone:
-            raise ClientGoneError
-        if self._error is not None:
-            raise self._error
-        if not self._started:
-            raise IncompleteError("the app has returned without an answer")
-        yield b""  # the status that it has sent, of an answer that breaks off
-        raise IncompleteError("the app has returned without having completed its answer")
-
-    def _resolve(self, wish: _Wish, result: Any) -> None:
-        assert wish.done is not None
-        self._loop.call_soon_threadsafe(_set_result, wish.done, result)
-
-    def _read(self) -> bytes | None:
-        """Return the next piece of the body, b"" at its end, None from a client that has gone."""
-        size = PIECE_BYTES if self._unread is None else min(PIECE_BYTES, self._unread)
-        try:
-            piece: bytes = self._input.read(size)
-        except (OSError, NoMoreData):
-            return None
-        if self._unread is not None:
-            if len(piece) < size:
-                return None
-            self._unread -= size
-        return piece
-
-    # On the event loop
-
-    def _begin(self) -> None:
-        self._task = self._loop.create_task(self._run())
-        self._task.add_done_callback(lambda _: self._wishes.put(_Wish(END)))
-
-    async def _run(self) -> None:
-        """Run the app; whatever it raises goes no further, as that could end the event loop."""
-        try:
-            await self._application(self._scope, self._receive, self._send)
-        except BaseException as error:  # noqa: BLE001
-            self._error = error
-            # Nobody else would ever see it where the answer is out already.
-            if self._closed.is_set() and not _is_of_hanging_up(error):
-                sys.stderr.write(traceback.format_exc())
-
-    def _hang_up(self) -> None:
-        """End what goes on when nobody is there to be answered any more."""
+    def feed(self, data: bytes) -> bytes:
+        """Take more of the body; returns what is behind it. Raises gunicorn's errors."""
+        self._awaits_continue = False
+        content, rest = self._body.feed(data)
+        self._patience.moved(len(data))
         if not self._completed:
-            self._close_as_gone()
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
+            self._unread += content
+            if len(self._unread) > UNREAD_BYTES:
+                self._client.set_reading(False)
+        if content or self._body.is_complete:
+            self._changed.set()
+        return rest
 
-    def _close_as_gone(self) -> None:
+    def half_close(self) -> bool:
+        """Note that nothing more comes: to the app, its client has gone.
+
+        Returns whether it may be answered all the same.
+        """
+        self._half_closed = True
+        self._changed.set()
+        if not self._body.is_complete:
+            self._gone = True
+        return not self._gone
+
+    def hang_up(self) -> None:
+        """Note that there is no client any more, or none that sends what it has announced."""
         self._gone = True
-        self._closed.set()
+        self._changed.set()
+
+    async def run(self, application: ASGIApplication, scope: Message) -> None:
+        """Have the app answer; whatever it raises goes no further, as that could end the loop."""
+        try:
+            await application(scope, self._receive, self._send)
+        except BaseException as error:  # noqa: BLE001
+            self._fail(error)
+        else:
+            if not self._completed and not self._gone:
+                text = "having completed its answer" if self._started else "an answer"
+                self._fail(IncompleteError(f"the app has returned without {text}"))
+
+    def _fail(self, error: BaseException) -> None:
+        """Answer with 500, or break off an answer that has begun."""
+        if self._completed or self._gone:
+            if not _is_of_hanging_up(error):
+                self._client.log_failure(error, self._request)
+            return
+        self._client.log_failure(error, self._request)
+        if not self._started or (self._head_waits and not isinstance(error, IncompleteError)):
+            self.answer(500, b"Internal Server Error\n")
+            return
+        self._completed = True
+        self._flush_head()
+        self._client.finish(keep=False)
+
+    def answer(self, status: int, text: bytes, *headers: tuple[bytes, bytes]) -> None:
+        """Answer in the app's place."""
+        own = (b"Content-Type", b"text/plain; charset=utf-8")
+        self._start(status, [own, (b"Content-Length", b"%d" % len(text)), *headers], len(text))
+        self._take(text, last=True)
 
     async def _receive(self) -> Message:
-        if self._has_body and not self._closed.is_set():
-            if self._reading is None:
-                self._reading = self._ask(READ)
-            # Who stops waiting for a piece leaves it to the next one.
-            piece = await asyncio.shield(self._reading)
-            self._reading = None
-            if piece is None:
-                self._close_as_gone()
+        while not self._gone and not self._completed:
+            if self._unread or (self._body.is_complete and not self._received_all):
+                piece = bytes(self._unread)
+                self._unread.clear()
+                self._client.set_reading(True)
+                self._received_all = self._body.is_complete
+                more = not self._received_all
+                return {"type": "http.request", "body": piece, "more_body": more}
+            if self._half_closed:
+                break
+            self._changed.clear()
+            if self._body.is_complete:
+                await self._changed.wait()
             else:
-                self._has_body = self._unread != 0 and piece != b""
-                self._body_received = not self._has_body
-                return {"type": "http.request", "body": piece, "more_body": self._has_body}
-        elif not self._body_received and not self._closed.is_set():
-            self._body_received = True
-            return {"type": "http.request", "body": b"", "more_body": False}
-        await self._closed.wait()
+                await self._wait_for_body()
         return {"type": DISCONNECT}
+
+    async def _wait_for_body(self) -> None:
+        if self._awaits_continue and not self._started:
+            self._awaits_continue = False
+            self._client.write(CONTINUE)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        limit = loop.call_later(self._patience.seconds_left, self._client.give_up)
+        try:
+            await self._changed.wait()
+        finally:
+            limit.cancel()
+            self._patience.waited(loop.time() - began)
 
     async def _send(self, message: Message) -> None:
         if self._gone:
@@ -178,69 +194,80 @@ class Exchange:
             after = ", after the whole answer" if self._completed else f", not {expected!r}"
             raise RuntimeError(f"the app has sent {kind!r}{after}")
         if not self._started:
-            start = _status(message["status"]), _plain(message.get("headers", ()))
-            self._started = True
-            self._wishes.put(_Wish(START, start))
+            headers = http_message.checked(message.get("headers", ()))
+            self._closes = http_message.wants_close(headers)
+            self._start(int(message["status"]), headers, http_message.length_of(headers))
+            # It is sent with the first part of the body, where that is there at once.
+            asyncio.get_running_loop().call_soon(self._flush_head)
             return
         body = message.get("body", b"")
-        await self._ask(BODY, body)
-        if not message.get("more_body", False):
+        last = not message.get("more_body", False)
+        self._take(body, last=last)
+        if not last:
+            await self._client.drain()
+
+    def _start(self, status: int, headers: Headers, length: int | None) -> None:
+        version = self._request.version
+        self._started = True
+        self._status = status
+        self._headers = headers
+        self._closes = self._closes or self._client.leaving or self._request.should_close()
+        if self._request.method == "HEAD" or status in http_message.WITHOUT_BODY:
+            self._framing = NO_BODY
+        elif length is not None:
+            self._framing, self._left = LENGTH, length
+        elif version >= (1, 1):
+            self._framing = CHUNKED
+        else:
+            self._framing, self._closes = UP_TO_END, True
+        self._head_waits = True
+
+    def _flush_head(self) -> None:
+        if self._head_waits:
+            self._client.write(self._take_head())
+
+    def _take_head(self, length: int | None = None) -> bytes:
+        """Return the head, if it has not been sent; `length`: of the whole body, now known."""
+        if not self._head_waits:
+            return b""
+        self._head_waits = False
+        left_out = http_message.left_out_at(self._status)
+        fields = [one for one in self._headers if one[0].lower() not in left_out]
+        if self._framing == CHUNKED and length is not None:
+            self._framing = LENGTH
+            fields.append((b"Content-Length", b"%d" % length))
+        elif self._framing == CHUNKED:
+            fields.append((b"Transfer-Encoding", b"chunked"))
+        if self._closes or (length is not None and not self._body.is_complete):
+            self._closes = True
+            fields.append((b"Connection", b"close"))
+        elif self._request.version < (1, 1):
+            fields.append((b"Connection", b"keep-alive"))
+        return http_message.head_of(self._status, fields, clock=time.time())
+
+    def _take(self, body: bytes, *, last: bool) -> None:
+        """Send a part of the body, with what goes before and behind it."""
+        size = len(body)
+        if self._framing == LENGTH:
+            if size > self._left or (last and size < self._left):
+                what = "longer" if size > self._left else "shorter"
+                raise RuntimeError(f"the app has sent a body {what} than its Content-Length")
+            self._left -= size
+        head = self._take_head(size if last else None)
+        if self._framing == NO_BODY:
+            data = head
+        elif self._framing == CHUNKED:
+            chunk = b"%x\r\n%s\r\n" % (size, body) if size else b""
+            data = head + chunk + (LAST_CHUNK if last else b"")
+        else:
+            data = head + body if head else bytes(body)
+        if data:
+            self._client.write(data)
+        if last:
             self._completed = True
-            self._closed.set()
-
-    def _ask(self, kind: int, value: Any = None) -> "asyncio.Future[Any]":
-        done = self._loop.create_future()
-        self._wishes.put(_Wish(kind, value, done))
-        return done
-
-
-def scope_of(environ: dict[str, Any], state: dict[str, Any]) -> Message:
-    """Return what an app is told of a request. Pure."""
-    root, rest = (_text(environ.get(key, "")) for key in ("SCRIPT_NAME", "PATH_INFO"))
-    port, client_port = environ.get("SERVER_PORT", ""), environ.get("REMOTE_PORT", "")
-    if not port.isdecimal():  # "Host: name:", or an IPv6 address
-        port = "443" if environ.get("wsgi.url_scheme") == "https" else "80"
-    client = (environ["REMOTE_ADDR"], int(client_port)) if client_port.isdecimal() else None
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.5"},
-        "http_version": environ.get("SERVER_PROTOCOL", "HTTP/1.0").partition("/")[2],
-        "method": environ["REQUEST_METHOD"],
-        "scheme": environ.get("wsgi.url_scheme", "http"),
-        "path": root + rest,
-        "raw_path": environ.get("RAW_URI", "").partition("?")[0].encode("latin-1"),
-        "query_string": environ.get("QUERY_STRING", "").encode("latin-1"),
-        "root_path": root,
-        "server": (environ["SERVER_NAME"], int(port)),
-        "client": client,
-        "headers": [
-            (key.removeprefix("HTTP_").lower().replace("_", "-").encode(), value.encode("latin-1"))
-            for key, value in environ.items()
-            if key.startswith("HTTP_") or key in ("CONTENT_TYPE", "CONTENT_LENGTH")
-        ],
-        "extensions": {},
-        "state": state,
-    }
-
-
-def _text(path: str) -> str:
-    """Return a path of the environ as text, without what is none."""
-    return path.encode("latin-1").decode("utf-8", "replace")
-
-
-def _status(number: int) -> str:
-    return f"{number:d} {PHRASES.get(number, 'Unknown Status Code')}"
-
-
-def _plain(headers: Any) -> list[tuple[str, str]]:
-    return [
-        (name.strip().decode("latin-1"), value.strip().decode("latin-1")) for name, value in headers
-    ]
-
-
-def _set_result(future: "asyncio.Future[Any]", result: Any) -> None:
-    if not future.done():
-        future.set_result(result)
+            self._unread.clear()
+            self._changed.set()
+            self._client.finish(keep=not self._closes and self._body.is_complete)
 
 
 def _is_of_hanging_up(error: BaseException) -> bool:

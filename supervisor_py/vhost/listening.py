@@ -79,13 +79,15 @@ def assign(pool: Pool, sockets: Sequence[Listening]) -> dict[str, tuple[int, ...
     """Return the descriptors of each isolated app, by its name, and of the shared ones, by "".
 
     Pure. Raises ListenError. A socket that nobody needs is left alone: systemd makes a pool's own
-    one in any case.
+    one in any case. The only app of a pool takes all, where none is named as it is.
     """
     isolated = {app.name: app for app in pool.apps if app.own is not None}
     found: dict[str, list[Listening]] = {name: [] for name in isolated}
     others: list[Listening] = []
     for one in sockets:
         found.get(one.app, others).append(one)
+    if others and len(pool.apps) == 1 and not any(found.values()):
+        return {name: tuple(one.descriptor for one in others) for name in isolated or ("",)}
     problems = [*_problems(pool, isolated, found, sockets)]
     shared = [app.name for app in pool.apps if app.own is None]
     if shared and not others:

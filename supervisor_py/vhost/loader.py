@@ -52,7 +52,7 @@ class LoadedApp:
 
     context: AppContext
     sites: tuple[Site, ...]
-    application: WSGIApplication
+    application: Any  # a WSGI callable, or an asgi.Served
     # In each worker, for an app that has to be started there: one that speaks ASGI.
     startup: Callable[[], None] | None = None
     shutdown: Callable[[], None] | None = None
@@ -294,7 +294,8 @@ def _prepare(
 def _warm_up(found: LoadedApp, paths: Sequence[str], forks: bool) -> list[str]:
     from . import warmup  # noqa: PLC0415  # for pools that do it
 
-    app = warmup.Served(found.sites[0], found.application, found.startup, found.shutdown)
+    ask = None if found.startup is None else found.application.ask
+    app = warmup.Served(found.sites[0], found.application, found.startup, found.shutdown, ask)
     try:
         return warmup.warm(app, paths, forks=forks)
     except warmup.WarmUpError as error:

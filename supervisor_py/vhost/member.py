@@ -19,8 +19,9 @@ from .dispatcher import Dispatcher
 from .groups import ACCEPTING, DOWN, LENIENT, STARTING, STRICT, TRIAL
 from .ledger import SHARED
 from .loader import LoadedApp, LoadError
-from .pool import App, Pool, Workers
-from .worker import ASLEEP, ENDING_SIGNALS, Worker
+from .pool import ASGI, App, Pool, Workers
+from .pool_worker import ASLEEP, ENDING_SIGNALS, PoolWorker
+from .worker import Worker
 
 REFUSED = 4  # the exit status of a process whose app can't be loaded
 LONGEST_NAME = 15  # bytes of a process's name, proc(5)
@@ -40,6 +41,7 @@ class Member:
     descriptors: tuple[int, ...]
     idle_seconds: int = 0
     reason: str = ""  # why an app is isolated that has no say in it
+    worker_class: type[PoolWorker] = Worker
 
     @property
     def alone(self) -> bool:
@@ -69,9 +71,19 @@ def groups_of(pool: Pool, descriptors: Mapping[str, tuple[int, ...]]) -> list[Me
                     descriptors[app.name],
                     app.idle_seconds,
                     app.isolation_reason,
+                    _worker_class(app),
                 )
             )
     return groups
+
+
+def _worker_class(app: App) -> type[PoolWorker]:
+    if app.interface != ASGI:
+        return Worker
+    # asyncio's memory is for pools that need it, and for all their groups once.
+    from .event_loop_worker import EventLoopWorker  # noqa: PLC0415
+
+    return EventLoopWorker
 
 
 class Page:
@@ -97,7 +109,7 @@ class Page:
         return stage, bool(down), text[:one].decode("utf-8", "replace"), text[one:].decode()
 
 
-def live(member: Member, kind: str, page: Page, worker: Worker | None, parent: int) -> NoReturn:
+def live(member: Member, kind: str, page: Page, worker: PoolWorker | None, parent: int) -> NoReturn:
     """Be a process of a group, forked by `parent`; leaves by SystemExit."""
     name_process(member.name)
     recipe.begin(member.pool.memory)
@@ -127,7 +139,8 @@ def live(member: Member, kind: str, page: Page, worker: Worker | None, parent: i
     terms = Terms(
         member.workers, pool.timeouts, settle, tell, tell, parent, member.idle_seconds, group
     )
-    server.serve(dispatcher, server.Listen(member.descriptors), terms, all_must_start=must)
+    listen = server.Listen(member.descriptors)
+    server.serve(dispatcher, listen, terms, all_must_start=must, worker_class=member.worker_class)
 
 
 def load(member: Member, *, strict: bool) -> tuple[list[LoadedApp], list[App]]:
@@ -160,6 +173,8 @@ def status(member: Member, apps: Sequence[LoadedApp]) -> str:
     """Return what a group says of itself once it serves."""
     names = ", ".join(app.context.name for app in apps) or "no app"
     workers = member.workers
+    if member.worker_class is not Worker:
+        return f"serves {names}: {workers.count} workers, each an event loop"
     return f"serves {names}: {workers.count} workers of {workers.threads} threads"
 
 
@@ -179,7 +194,7 @@ def _try(dispatcher: Dispatcher, member: Member, page: Page) -> int:
 
 
 def _serve_alone(
-    member: Member, dispatcher: Dispatcher, worker: Worker, *, all_must_start: bool
+    member: Member, dispatcher: Dispatcher, worker: PoolWorker, *, all_must_start: bool
 ) -> NoReturn:
     recipe.settle(member.pool.memory)
     application = worker.app

@@ -24,8 +24,8 @@ from .arbiter import private_kb
 from .groups import DIED, LEAVING, REFUSED, SLEPT, STARTING, Action, Groups, Traits
 from .ledger import PARENT, SHARED, Ledger
 from .member import Member, Page
+from .pool_worker import ASLEEP, PoolWorker
 from .server import Application
-from .worker import ASLEEP, Worker
 
 TOLD = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGTTOU, signal.SIGTTIN)
 IGNORED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -43,7 +43,7 @@ class _Child:
     group: str
     pid: int
     page: Page
-    worker: Worker | None  # None for an arbiter, which looks after its workers itself
+    worker: PoolWorker | None  # None for an arbiter, which looks after its workers itself
     watch: recycling.Watch | None
     stage: int = STARTING
     stopped: float | None = None  # when it was, by SIGSTOP or its like
@@ -189,7 +189,7 @@ class Parent:
         reason = child.page.read()[2] if how == REFUSED else _in_words(code)
         self._do(self._groups.ended(number, how, self._clock(), reason))
 
-    def _examine(self, number: int, child: _Child, worker: Worker) -> None:
+    def _examine(self, number: int, child: _Child, worker: PoolWorker) -> None:
         """See that a worker is alive and not due to be replaced."""
         now = self._clock()
         if child.stage == STARTING:
@@ -260,7 +260,7 @@ class Parent:
         self._children[action.number] = _Child(action.group, pid, page, worker, watch)
 
     def _live(
-        self, one: Member, kind: str, page: Page, worker: Worker | None, parent: int
+        self, one: Member, kind: str, page: Page, worker: PoolWorker | None, parent: int
     ) -> NoReturn:
         try:
             self._become(one)
@@ -269,10 +269,12 @@ class Parent:
             sys.stderr.write(traceback.format_exc())
             sys.exit(1)
 
-    def _worker(self, number: int, one: Member) -> Worker:
+    def _worker(self, number: int, one: Member) -> PoolWorker:
         application = Application(one.workers)
         timeout = HEARTBEAT_SECONDS / 2
-        worker = Worker(number, os.getpid(), [], application, timeout, application.cfg, self._log)
+        worker = one.worker_class(
+            number, os.getpid(), [], application, timeout, application.cfg, self._log
+        )
         worker.idle_seconds = one.idle_seconds
         worker.group = one.name or SHARED
         worker.limits = recycling.limits(one.workers, random.random)

@@ -215,6 +215,11 @@ def _workers(table: Mapping[str, object], default: Workers) -> Workers:
     return replace(default, **{key: _number(value) for key, value in given.items()})
 
 
+def is_isolated(app: Mapping[str, object]) -> bool:
+    """Tell whether an app has a process of its own; one that speaks ASGI always has."""
+    return app.get("isolation") == PROCESS or app.get(ASGI) is not None
+
+
 def _app(app: Mapping[str, object], folder: Path, alone: Workers, timeout: int) -> App:
     interface = ASGI if ASGI in app else WSGI
     module, _, attribute = str(app[interface]).partition(":")
@@ -232,8 +237,8 @@ def _app(app: Mapping[str, object], folder: Path, alone: Workers, timeout: int) 
             else None
         ),
         warm_up=tuple(str(path) for path in _array(app.get("warm_up", ()))),
-        isolation=str(app.get("isolation", AUTO)),
-        own=_workers(app, alone) if app.get("isolation") == PROCESS else None,
+        isolation=PROCESS if is_isolated(app) else str(app.get("isolation", AUTO)),
+        own=_workers(app, alone) if is_isolated(app) else None,
         idle_seconds=_number(app.get(IDLE, 0)),
         request_timeout_seconds=_number(app.get(REQUEST_TIMEOUT, timeout)),
     )
@@ -329,7 +334,18 @@ def _isolation_problems(place: str, app: Mapping[str, object]) -> Iterator[str]:
     if isolation not in ISOLATIONS:
         yield f'{place}.isolation: {_wrong(isolation)} "{AUTO}", "{SHARED}" or "{PROCESS}"'
         return
-    if isolation != PROCESS:
+    if is_isolated(app):
+        if app.get("isolation") == SHARED:
+            yield (
+                f'{place}.isolation: "{SHARED}" can\'t be: an app that speaks ASGI has an event'
+                " loop, and so a process, of its own"
+            )
+        if ASGI in app and "threads" in app:
+            yield (
+                f"{place}.threads: {_show(app['threads'])} can't be: an app that speaks ASGI has"
+                " an event loop, which answers as many at once as come"
+            )
+    else:
         for key in (IDLE, *COUNTS):
             if key in app:
                 yield (

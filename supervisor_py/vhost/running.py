@@ -113,15 +113,21 @@ def examine(requests: dict[int, Running], threads: int, pool: OwnPool, now: floa
             f"all {threads} thread(s) of this worker have been busy for {min(ages):.0f} s or"
             " longer, each with a request over its request_timeout_seconds: it is replaced"
         )
-    for ident, one in requests.items():
-        if one.is_overdue(now) and (not one.is_reported or (stuck and unreported)):
-            one.is_reported = True
-            reports.append(
-                f"{one.name} has been running for {now - one.began:.0f} s, of"
-                f" {one.timeout_seconds:.0f} s at most (request_timeout_seconds); its thread"
-                f" is here:\n{_stack(frames_of(ident, one))}"
-            )
+    reports += overdue(requests, now, again=stuck and bool(unreported))
     return Findings(tuple(reports), min(ages) if stuck else 0.0)
+
+
+def overdue(requests: dict[int, Running], now: float, *, again: bool = False) -> Iterator[str]:
+    """Yield what is to be told of requests that do not end, once, or `again`."""
+    for ident, one in requests.items():
+        if one.is_overdue(now) and (not one.is_reported or again):
+            one.is_reported = True
+            doer = "thread" if one.task_frames is None else "task"
+            yield (
+                f"{one.name} has been running for {now - one.began:.0f} s, of"
+                f" {one.timeout_seconds:.0f} s at most (request_timeout_seconds); its {doer}"
+                f" is here:\n{stack(frames_of(ident, one))}"
+            )
 
 
 def _deadlock(requests: dict[int, Running], pool: OwnPool) -> Iterator[str]:
@@ -184,23 +190,29 @@ def _own_address(client: socket.socket, pool: OwnPool) -> str:
 
 
 def frames_of(ident: int, one: Running) -> list[FrameType]:
-    """Return the frames in which a thread works on a request, the innermost one last."""
-    frame = sys._current_frames().get(ident)
-    stack = []
-    while frame is not None:
-        stack.append(frame)
-        frame = frame.f_back
-    stack.reverse()
+    """Return the frames in which a thread, or a task, works on a request, the innermost last."""
+    if one.task_frames is not None:
+        return list(one.task_frames())
+    found = outer_frames(sys._current_frames().get(ident))
     ours = [
         index
-        for index, frame in enumerate(stack)
+        for index, frame in enumerate(found)
         if frame.f_code.co_filename.startswith(OUR_FILES) and frame.f_code.co_name == BOUNDARY
     ]
-    inner = stack[ours[0] + 1 :] if ours else stack
-    return [*inner, *(one.task_frames() if one.task_frames is not None else ())]
+    return found[ours[0] + 1 :] if ours else found
 
 
-def _stack(frames: Sequence[FrameType]) -> str:
+def outer_frames(frame: FrameType | None) -> list[FrameType]:
+    """Return a frame and those that have called it, the innermost one last."""
+    found = []
+    while frame is not None:
+        found.append(frame)
+        frame = frame.f_back
+    found.reverse()
+    return found
+
+
+def stack(frames: Sequence[FrameType]) -> str:
     """Return a stack as it is shown in a traceback: the app's part, bounded, nothing of it acts."""
     shown = [
         traceback.FrameSummary(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)

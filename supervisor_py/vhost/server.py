@@ -13,7 +13,8 @@ from .arbiter import Arbiter, Terms
 from .dispatcher import Dispatcher
 from .loader import WSGIApplication
 from .pool import Workers
-from .worker import DRAIN_SECONDS, Worker
+from .pool_worker import DRAIN_SECONDS, PoolWorker
+from .worker import Worker
 
 KEEPALIVE_SECONDS = 2
 # The worker gives up first; the arbiter ends it then, within the super-daemon's 30 s.
@@ -42,7 +43,12 @@ class Application(BaseApplication):  # type: ignore[misc]
     dispatcher: Dispatcher
 
     def __init__(
-        self, workers: Workers, bind: Sequence[str] = (), *, all_must_start: bool = False
+        self,
+        workers: Workers,
+        bind: Sequence[str] = (),
+        *,
+        all_must_start: bool = False,
+        worker_class: type[PoolWorker] = Worker,
     ) -> None:
         """`all_must_start`: a worker in which an app can't be started ends."""
         self._all_must_start = all_must_start
@@ -52,7 +58,7 @@ class Application(BaseApplication):  # type: ignore[misc]
             "bind": list(bind),
             "workers": workers.count,
             "threads": workers.threads,
-            "worker_class": Worker,
+            "worker_class": worker_class,
             "worker_connections": CONNECTIONS,
             "worker_tmp_dir": MEMORY_FILES if Path(MEMORY_FILES).is_dir() else None,
             "keepalive": KEEPALIVE_SECONDS,
@@ -93,14 +99,21 @@ class Application(BaseApplication):  # type: ignore[misc]
 
 
 def serve(
-    dispatcher: Dispatcher, listen: Listen, terms: Terms, *, all_must_start: bool
+    dispatcher: Dispatcher,
+    listen: Listen,
+    terms: Terms,
+    *,
+    all_must_start: bool,
+    worker_class: type[PoolWorker] = Worker,
 ) -> NoReturn:
     """Serve until SIGTERM, then finish what runs; leaves by SystemExit.
 
     `all_must_start`: an app that can't be started in its workers fails the generation, until that
     serves.
     """
-    application = Application(terms.workers, listen.bind, all_must_start=all_must_start)
+    application = Application(
+        terms.workers, listen.bind, all_must_start=all_must_start, worker_class=worker_class
+    )
     application.dispatcher = dispatcher
 
     def ready() -> None:

@@ -43,6 +43,7 @@ class Served:
     application: WSGIApplication
     startup: Callable[[], None] | None = None
     shutdown: Callable[[], None] | None = None
+    ask: Callable[[Any, str], int] | None = None  # for one that is no WSGI application
 
 
 @dataclass(slots=True)
@@ -102,23 +103,31 @@ def _ask(app: Served, paths: Sequence[str]) -> list[str]:
     remarks = []
     for path in paths:
         (parsed,) = gunicorn.http.RequestParser(config, iter([request(app.site, path)]), "")
-        response, environ = gunicorn.http.wsgi.create(parsed, None, "", "", config)
-        environ["wsgi.multithread"] = environ["wsgi.multiprocess"] = True
-        environ["SCRIPT_NAME"] = app.site.prefix
-        environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix(app.site.prefix)
         try:
-            answer = app.application(environ, response.start_response)
-            try:
-                for _ in answer:
-                    pass
-            finally:
-                if hasattr(answer, "close"):
-                    answer.close()
+            status = _status(app, parsed, config)
         except BaseException as error:
             raise WarmUpError(tracebacks.of_app(error)) from error
-        if response.status_code is None or response.status_code >= FAILED:
-            remarks.append(f"its warm-up path {path} answers {response.status}")
+        if int(status.partition(" ")[0]) >= FAILED:
+            remarks.append(f"its warm-up path {path} answers {status}")
     return remarks
+
+
+def _status(app: Served, parsed: gunicorn.http.Request, config: gunicorn.config.Config) -> str:
+    """Have an app answer a request to the end; raises whatever it does."""
+    if app.ask is not None:
+        return str(app.ask(parsed, app.site.prefix))
+    response, environ = gunicorn.http.wsgi.create(parsed, None, "", "", config)
+    environ["wsgi.multithread"] = environ["wsgi.multiprocess"] = True
+    environ["SCRIPT_NAME"] = app.site.prefix
+    environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix(app.site.prefix)
+    answer = app.application(environ, response.start_response)
+    try:
+        for _ in answer:
+            pass
+    finally:
+        if hasattr(answer, "close"):
+            answer.close()
+    return response.status or "500 and no status"
 
 
 def _try(app: Served, paths: Sequence[str]) -> Trial:

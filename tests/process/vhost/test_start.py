@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor_py.vhost.worker import DRAIN_SECONDS, FIRST_BYTE_SECONDS
+from supervisor_py.vhost.pool_worker import DRAIN_SECONDS, FIRST_BYTE_SECONDS
 
 from ..waiting import LIMIT
 from .harness import (

@@ -13,8 +13,8 @@ from gunicorn.errors import HaltServer
 from supervisor_py.vhost.arbiter import Arbiter, Terms
 from supervisor_py.vhost.ledger import Ledger
 from supervisor_py.vhost.pool import Timeouts, Workers
+from supervisor_py.vhost.pool_worker import ACCEPTING, ASLEEP, LEAVING, STARTING
 from supervisor_py.vhost.recycling import Retry
-from supervisor_py.vhost.worker import ACCEPTING, ASLEEP, LEAVING, STARTING
 
 
 class FakeWorker:

@@ -13,8 +13,9 @@ from gunicorn.config import Config
 from gunicorn.workers.gthread import TConn
 
 from supervisor_py.vhost import worker as module
+from supervisor_py.vhost.pool_worker import ASLEEP
 from supervisor_py.vhost.recycling import Limits
-from supervisor_py.vhost.worker import ASLEEP, Worker
+from supervisor_py.vhost.worker import Worker
 
 
 @pytest.fixture
