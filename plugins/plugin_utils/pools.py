@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ...supervisor_py.vhost import hosts
-from ...supervisor_py.vhost.pool import COUNTS, IDLE, PROCESS, REQUEST_TIMEOUT, TIMEOUTS
+from ...supervisor_py.vhost import pool as pool_file
+from ...supervisor_py.vhost.pool import COUNTS, IDLE, REQUEST_TIMEOUT, TIMEOUTS
 
 Pool = Mapping[str, Any]
 
@@ -67,7 +68,7 @@ def _object(app: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_isolated(app: Mapping[str, Any]) -> bool:
     """Whether an app has processes, and so a socket, of its own."""
-    return app.get("isolation") == PROCESS
+    return pool_file.is_isolated(app)
 
 
 def socket(pool: Pool, app: Mapping[str, Any]) -> str:

@@ -178,6 +178,11 @@ def status(member: Member, apps: Sequence[LoadedApp]) -> str:
     return f"serves {names}: {workers.count} workers of {workers.threads} threads"
 
 
+def not_started(group: str) -> str:
+    """Return why a group is refused whose app's startup has failed."""
+    return f"the app {group} can't be started: its log says why"
+
+
 def without(missing: Iterable[str]) -> str:
     """Return what a server adds to its status for apps that could not be loaded."""
     names = ", ".join(missing)
@@ -187,7 +192,7 @@ def without(missing: Iterable[str]) -> str:
 def _try(dispatcher: Dispatcher, member: Member, page: Page) -> int:
     """Start and end an app that is to sleep; returns the exit status."""
     if not dispatcher.startup():
-        page.write(told=f"the app {member.name} can't be started: its log says why")
+        page.write(told=not_started(member.name))
         return REFUSED
     dispatcher.shutdown()
     return ASLEEP

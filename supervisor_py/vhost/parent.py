@@ -33,7 +33,8 @@ HANDLED = (*TOLD, *IGNORED, signal.SIGCHLD)
 LOOK_SECONDS = 2.0  # between two looks at the workers that are awake
 STOPPED_SECONDS = 10.0  # that an arbiter may be stopped, as start_server has it
 HEARTBEAT_SECONDS = 30.0  # gunicorn's `timeout`
-ENDS = {ASLEEP: SLEPT, member.REFUSED: REFUSED, 3: REFUSED}  # 3: gunicorn's WORKER_BOOT_ERROR
+NOT_STARTED = 3  # gunicorn's WORKER_BOOT_ERROR: an app's startup has failed
+ENDS = {ASLEEP: SLEPT, member.REFUSED: REFUSED, NOT_STARTED: REFUSED}
 
 
 @dataclass(slots=True)
@@ -186,7 +187,9 @@ class Parent:
             child.worker.tmp.close()
             self._ledger.requests += child.worker.requests
         how = ENDS.get(code, DIED)
-        reason = child.page.read()[2] if how == REFUSED else _in_words(code)
+        reason = child.page.read()[2] if code == member.REFUSED else _in_words(code)
+        if code == NOT_STARTED:
+            reason = member.not_started(child.group)
         self._do(self._groups.ended(number, how, self._clock(), reason))
 
     def _examine(self, number: int, child: _Child, worker: PoolWorker) -> None:

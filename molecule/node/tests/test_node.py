@@ -10,8 +10,9 @@ from shared.inventory import REPOSITORY, Inventory
 RESTARTS = 5
 POOLS = ("clock", "asgi")
 SITES = {"clock": "clock.example", "asgi": "stream.example"}
+PATHS = {"clock": "/run/kechi/clock.sock", "asgi": "/run/kechi/asgi/stream.sock"}
 SOCKETS = {
-    f"/run/kechi/{pool}.sock": [
+    PATHS[pool]: [
         Target("new", site),
         Target("keep-alive", site),
         Target("slow", site, "/slow?seconds=2"),

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from .grouped import GroupSockets
 from .harness import (
     Connection,
     Server,
-    Sockets,
     get,
     restart_under_load,
     running,
@@ -145,10 +145,11 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body"})
 """
 NAMES = ("left", "right")
+APPS = (*NAMES, "bare")
 
 
-def write_pool(folder: Path, workers: int = 1) -> Path:
-    pool = f'[pool]\nname = "asgi"\nworkers = {workers}\nthreads = 4\n'
+def write_pool(folder: Path) -> Path:
+    pool = '[pool]\nname = "asgi"\nworkers = 1\nthreads = 4\n'
     for name in NAMES:
         files = {"api.py": API, "name.txt": name}
         files |= {f"{module}.py": f'NAME = "{name}"\n' for module in ("config", "late")}
@@ -164,10 +165,23 @@ def write_pool(folder: Path, workers: int = 1) -> Path:
     return path
 
 
+@pytest.fixture
+def sockets(tmp_path: Path) -> Iterator[GroupSockets]:
+    with GroupSockets(tmp_path, APPS) as listening:
+        yield listening
+
+
+def address(server: Server, host: str) -> str:
+    """Return where a host's app is asked; hosts without one of their own are the right one's."""
+    assert isinstance(server.sockets, GroupSockets)
+    name = host.partition(".")[0]
+    return server.sockets.of("right" if name == "both" else name)
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("asgi")
-    with Sockets(folder) as sockets, running(write_pool(folder), sockets) as started:
+    with GroupSockets(folder, APPS) as sockets, running(write_pool(folder), sockets) as started:
         yield started
     log = started.log.read_text().splitlines()
     for name in NAMES:
@@ -175,7 +189,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def ask(server: Server, host: str, path: str = "/") -> Any:
-    reply = get(server.sockets.path, host, path)
+    reply = get(address(server, host), host, path)
     assert reply.status == 200, server.log.read_text()[-3000:]
     return json.loads(reply.body)
 
@@ -192,7 +206,8 @@ def test_streams_of_two_asgi_apps_at_once_stay_at_home(server: Server) -> None:
     with contextlib.ExitStack() as stack:
         answers = []
         for name in NAMES * 2:
-            connection = stack.enter_context(contextlib.closing(Connection(server.sockets.path)))
+            where = address(server, f"{name}.test")
+            connection = stack.enter_context(contextlib.closing(Connection(where)))
             connection.request("GET", "/stream", headers={"Host": f"{name}.test"})
             answers.append((name, connection))
         for name, connection in answers:
@@ -201,7 +216,7 @@ def test_streams_of_two_asgi_apps_at_once_stay_at_home(server: Server) -> None:
 
 
 def test_a_stream_comes_as_it_is_made(server: Server) -> None:
-    with contextlib.closing(Connection(server.sockets.path)) as connection:
+    with contextlib.closing(Connection(address(server, "left.test"))) as connection:
         connection.request("GET", "/slow?seconds=2", headers={"Host": "left.test"})
         response = connection.getresponse()
         first = response.read1(1000)
@@ -216,13 +231,13 @@ def test_a_prefix_is_the_root_path(server: Server) -> None:
 
 
 def test_an_app_without_a_lifespan_is_served_too(server: Server) -> None:
-    assert get(server.sockets.path, "bare.test").body.endswith(b"/bare")
-    assert get(server.sockets.path, "plain.test").status == 200
+    assert get(address(server, "bare.test"), "bare.test").body.endswith(b"/bare")
+    assert get(address(server, "plain.test"), "plain.test").status == 200
 
 
 @pytest.mark.parametrize("size", [0, 10, 3_000_000])
 def test_a_body_arrives_with_a_length_and_in_chunks(server: Server, size: int) -> None:
-    with contextlib.closing(Connection(server.sockets.path)) as connection:
+    with contextlib.closing(Connection(address(server, "left.test"))) as connection:
         for body in (b"x" * size, iter([b"x" * size] if size else [])):
             connection.request("POST", "/body", body, {"Host": "left.test"},
                                encode_chunked=not isinstance(body, bytes))  # fmt: skip
@@ -230,14 +245,14 @@ def test_a_body_arrives_with_a_length_and_in_chunks(server: Server, size: int) -
 
 
 def test_an_error_is_500_and_its_traceback_in_the_log_has_the_apps_name(server: Server) -> None:
-    assert get(server.sockets.path, "right.test", "/fail").status == 500
+    assert get(address(server, "right.test"), "right.test", "/fail").status == 500
     expected = {"right: RuntimeError: it has failed", "right: in two lines"}
     wait_until(lambda: expected <= set(server.log.read_text().splitlines()))
 
 
 @pytest.mark.parametrize("target", [b"/%FF", b"/query?a=%FF"])
 def test_bytes_that_are_no_text_do_not_break_the_server(server: Server, target: bytes) -> None:
-    with contextlib.closing(Connection(server.sockets.path)) as connection:
+    with contextlib.closing(Connection(address(server, "left.test"))) as connection:
         connection.connect()
         connection.sock.sendall(
             b"GET %s HTTP/1.1\r\nHost: left.test:\r\nConnection: close\r\n\r\n" % target
@@ -247,7 +262,7 @@ def test_bytes_that_are_no_text_do_not_break_the_server(server: Server, target: 
 
 
 def test_a_stream_ends_when_its_client_has_gone(server: Server) -> None:
-    with contextlib.closing(Connection(server.sockets.path)) as connection:
+    with contextlib.closing(Connection(address(server, "left.test"))) as connection:
         connection.request("GET", "/endless", headers={"Host": "left.test"})
         connection.getresponse().read1(10)
     wait_until(lambda: ask(server, "left.test", "/cancelled") == [True])
@@ -260,7 +275,7 @@ def failing_pool(folder: Path) -> Path:
     return pool
 
 
-def test_a_lifespan_that_fails_refuses_a_deploy(tmp_path: Path, sockets: Sockets) -> None:
+def test_a_lifespan_that_fails_refuses_a_deploy(tmp_path: Path, sockets: GroupSockets) -> None:
     server = vhost_server(failing_pool(tmp_path), sockets)
     assert server.wait_refused() != 0
     log = server.log.read_text()
@@ -269,14 +284,14 @@ def test_a_lifespan_that_fails_refuses_a_deploy(tmp_path: Path, sockets: Sockets
 
 
 def test_a_lifespan_that_fails_at_boot_takes_only_its_app_down(
-    tmp_path: Path, sockets: Sockets
+    tmp_path: Path, sockets: GroupSockets
 ) -> None:
     with running(failing_pool(tmp_path), sockets, SERVER_STARTER_BOOT="1"):
-        assert [get(sockets.path, f"{n}.test").status for n in NAMES] == [503, 200]
+        assert [get(sockets.of(n), f"{n}.test").status for n in NAMES] == [503, 200]
 
 
 def test_an_asgi_object_under_wsgi_is_refused_with_what_to_write(
-    tmp_path: Path, sockets: Sockets
+    tmp_path: Path, sockets: GroupSockets
 ) -> None:
     pool = write_pool(tmp_path)
     pool.write_text(pool.read_text().replace('asgi = "api:app"', 'wsgi = "api:app"'))
@@ -284,11 +299,15 @@ def test_an_asgi_object_under_wsgi_is_refused_with_what_to_write(
     assert 'api:app is not a WSGI application: it is asynchronous (asgi = "api:app")' in said
 
 
+@pytest.mark.parametrize("workers", [1, 2])
 def test_restarts_under_load_lose_no_request_of_an_asgi_app(
-    tmp_path: Path, sockets: Sockets
+    tmp_path: Path, sockets: GroupSockets, workers: int
 ) -> None:
-    pool = write_pool(tmp_path, workers=2)
-    load = load_on(sockets, "left.test")
+    pool = write_pool(tmp_path)
+    pool.write_text(
+        pool.read_text().replace('name = "left"', f'name = "left"\nworkers = {workers}')
+    )
+    load = load_on([sockets.of("left")], "left.test")
     restart_under_load(lambda n: vhost_server(pool, sockets, n), 4, load)
     assert load.failures == []
     assert len({name.split("/")[0] for name in load.seen}) == 4
@@ -317,15 +336,16 @@ def application(environ, start_response):
 """
 
 
-def test_a_startup_that_configures_logging_silences_no_neighbour(
-    tmp_path: Path, sockets: Sockets
-) -> None:
+def test_a_startup_that_configures_logging_silences_no_neighbour(tmp_path: Path) -> None:
     write(tmp_path, {"logs/app.py": LOGS, "configures/app.py": CONFIGURES})
     pool = '[pool]\nname = "logging"\nworkers = 1\n'
     for name, key in (("logs", "wsgi"), ("configures", "asgi")):
         pool += f'[[apps]]\nname = "{name}"\nhosts = ["{name}.test"]\ndirectory = "{name}"\n'
         pool += f'{key} = "app:application"\n'
     (tmp_path / "logging.toml").write_text(pool)
-    with running(tmp_path / "logging.toml", sockets) as server:
+    with (
+        GroupSockets(tmp_path, ["configures"]) as sockets,
+        running(tmp_path / "logging.toml", sockets) as server,
+    ):
         assert get(sockets.path, "logs.test").status == 200
         wait_until(lambda: "logs: an order" in server.log.read_text().splitlines())

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from .harness import Connection, Server, Sockets, get, running, vhost_server, wait_until
+from .grouped import GroupSockets, processes
+from .harness import Connection, Server, get, running, vhost_server, wait_until
 from .test_start import GOOD_APP, write
 
 FAIL = """
@@ -180,6 +181,7 @@ async def application(scope, receive, send):
 """
 EXITING = ("SystemExit", "KeyboardInterrupt", "GeneratorExit", "CancelledError", "custom")
 OTHERS = ("StopIteration", "OSError", "BrokenPipeError", "ConnectionResetError", "SSLError")
+ASGI_APPS = ("asgi", "upload")
 KINDS = (*EXITING, *OTHERS, "ValueError")
 
 
@@ -189,7 +191,7 @@ def write_pool(folder: Path) -> Path:
     apps = {"wsgi": WSGI_APP, "asgi": ASGI_APP, "upload": UPLOAD, "good": GOOD_APP}
     for name, source in apps.items():
         write(folder / name, {"app.py": source})
-        key = "asgi" if name in ("asgi", "upload") else "wsgi"
+        key = "asgi" if name in ASGI_APPS else "wsgi"
         pool += f'[[apps]]\nname = "{name}"\nhosts = ["{name}.test"]\ndirectory = "{name}"\n'
         pool += f'{key} = "app:application"\n'
     path = folder / "failures.toml"
@@ -197,19 +199,33 @@ def write_pool(folder: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def sockets(tmp_path: Path) -> Iterator[GroupSockets]:
+    with GroupSockets(tmp_path, ASGI_APPS) as listening:
+        yield listening
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("failures")
-    with Sockets(folder) as sockets, running(write_pool(folder), sockets) as started:
+    pool = write_pool(folder)
+    with GroupSockets(folder, ASGI_APPS) as sockets, running(pool, sockets) as started:
         yield started
 
 
 def assert_all_serve(server: Server) -> None:
-    """Assert that the worker and its one thread go on."""
-    (worker,) = server.workers()
-    for name in ("wsgi", "asgi"):
-        assert int(get(server.sockets.path, f"{name}.test", "/none/at-all").body) == worker
+    """Assert that the shared worker with its one thread goes on, and so does the event loop."""
+    found = processes(server)
+    for name, group in (("wsgi", "shared"), ("asgi", "asgi")):
+        answer = get(of(server, name), f"{name}.test", "/none/at-all").body
+        assert [int(answer)] == found[f"kechi:{group}"]
     assert get(server.sockets.path, "good.test").status == 200
+    assert "its process has" not in server.log.read_text()
+
+
+def of(server: Server, app: str) -> str:
+    assert isinstance(server.sockets, GroupSockets)
+    return server.sockets.of(app)
 
 
 def traceback_of(server: Server, app: str, text: str) -> bool:
@@ -220,7 +236,7 @@ def traceback_of(server: Server, app: str, text: str) -> bool:
 def status_of(server: Server, app: str, path: str) -> int:
     """Return the status of a whole answer; 0 of one that breaks off."""
     try:
-        return get(server.sockets.path, f"{app}.test", path).status
+        return get(of(server, app), f"{app}.test", path).status
     except (http.client.IncompleteRead, http.client.RemoteDisconnected):
         return 0
 
@@ -331,7 +347,7 @@ def test_a_client_that_hangs_up_is_no_failure_of_the_app(server: Server) -> None
 @contextlib.contextmanager
 def sending(server: Server, path: str, request: bytes) -> Iterator[socket.socket]:
     """Send an app's request, or a part of it."""
-    with contextlib.closing(Connection(server.sockets.path)) as connection:
+    with contextlib.closing(Connection(of(server, "upload"))) as connection:
         connection.connect()
         connection.sock.sendall(b"POST %s HTTP/1.1\r\nHost: upload.test\r\n" % path.encode())
         connection.sock.sendall(request)
@@ -348,7 +364,7 @@ def test_a_client_that_hangs_up_during_an_upload_is_told_and_keeps_no_thread(
     server: Server, half: bool, request_: bytes
 ) -> None:
     def seen() -> list[list[str]]:
-        found: list[list[str]] = json.loads(get(server.sockets.path, "upload.test", "/seen").body)
+        found: list[list[str]] = json.loads(get(of(server, "upload"), "upload.test", "/seen").body)
         return found
 
     before = len(seen())
@@ -363,7 +379,7 @@ def test_a_client_that_hangs_up_during_an_upload_is_told_and_keeps_no_thread(
 
 def test_who_stops_waiting_for_a_body_loses_nothing_of_it(server: Server) -> None:
     body = b"x" * 200_000
-    with contextlib.closing(Connection(server.sockets.path)) as connection:
+    with contextlib.closing(Connection(of(server, "upload"))) as connection:
         connection.request("POST", "/asked", body, {"Host": "upload.test"})
         assert json.loads(connection.getresponse().read()) == [len(body)]
 
@@ -377,7 +393,7 @@ async def application(scope, receive, send):
 
 @pytest.mark.parametrize("at_boot", [False, True])
 def test_an_asgi_app_that_exits_in_its_startup_is_taken_for_broken(
-    tmp_path: Path, sockets: Sockets, at_boot: bool
+    tmp_path: Path, sockets: GroupSockets, at_boot: bool
 ) -> None:
     pool = write_pool(tmp_path)
     (tmp_path / "asgi" / "app.py").write_text(EXITS)
@@ -386,7 +402,7 @@ def test_an_asgi_app_that_exits_in_its_startup_is_taken_for_broken(
         assert server.wait_refused() != 0
     else:
         with running(pool, sockets, SERVER_STARTER_BOOT="1") as server:
-            statuses = [get(sockets.path, f"{name}.test").status for name in ("asgi", "good")]
+            statuses = [get(sockets.of(n), f"{n}.test").status for n in ("asgi", "good")]
             assert statuses == [503, 200]
     assert traceback_of(server, "asgi", "SystemExit: no key")
 
@@ -394,7 +410,7 @@ def test_an_asgi_app_that_exits_in_its_startup_is_taken_for_broken(
 @pytest.mark.parametrize("kind", EXITING)
 @pytest.mark.parametrize("warm_up", [False, True], ids=["import", "warm-up"])
 def test_whatever_an_app_raises_as_it_is_loaded_refuses_that_app_alone(
-    tmp_path: Path, sockets: Sockets, kind: str, warm_up: bool
+    tmp_path: Path, sockets: GroupSockets, kind: str, warm_up: bool
 ) -> None:
     pool = write_pool(tmp_path)
     if warm_up:

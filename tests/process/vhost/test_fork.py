@@ -308,10 +308,10 @@ def test_an_asgi_app_is_warmed_up_too(pool: Write, sockets: Sockets) -> None:
         await send({"type": "http.response.body", "body": body})
     """
     (sockets.folder / "late.py").write_text("import os\nPID = os.getpid()\n")
-    path = pool(code, app='asgi = "app:application"\nwarm_up = ["/"]')
+    path = pool(code, app='asgi = "app:application"\nwarm_up = ["/"]\nworkers = 2')
     with running(path, sockets) as server:
         for pid, value in from_each_worker(server).items():
-            assert value == [[pid], server.process.pid]
+            assert value == [[pid], server.workers()[0]]
         assert "the app site: " not in server.log.read_text()
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from .grouped import GroupSockets
 from .harness import Connection, Server, Sockets, get, running, wait_until
 from .test_start import refusal
 
@@ -44,14 +45,19 @@ def write_pool(folder: Path, apps: dict[str, str]) -> Path:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("frameworks")
     pool = write_pool(folder, {name: name for name in NAMES})
-    with Sockets(folder) as sockets, running(pool, sockets) as started:
+    with GroupSockets(folder, ["fastapi"]) as sockets, running(pool, sockets) as started:
         yield started
+
+
+def of(server: Server, app: str) -> str:
+    assert isinstance(server.sockets, GroupSockets)
+    return server.sockets.of(app)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_page_comes_from_the_apps_own_template_and_files(server: Server, name: str) -> None:
     for host, prefix in ((f"{name}.test", ""), ("all.test", f"/{name}")):
-        page = get(server.sockets.path, host, f"{prefix}/").body.decode()
+        page = get(of(server, name), host, f"{prefix}/").body.decode()
         assert f"<title>{name}</title>" in page
         assert f"<h1>{name}</h1>" in page
         assert f"<p>from {name}\n</p>" in page
@@ -60,7 +66,7 @@ def test_a_page_comes_from_the_apps_own_template_and_files(server: Server, name:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_form_is_read(server: Server, name: str) -> None:
-    with contextlib.closing(Connection(server.sockets.path)) as connection:
+    with contextlib.closing(Connection(of(server, name))) as connection:
         body = urllib.parse.urlencode({"word": f"wörd {name}"})
         headers = {"Host": f"{name}.test", "Content-Type": "application/x-www-form-urlencoded"}
         connection.request("POST", "/form", body, headers)
@@ -72,7 +78,7 @@ def test_requests_to_all_at_once_run_each_at_home(server: Server) -> None:
 
     def client(name: str) -> None:
         for _ in range(10):
-            seen = json.loads(get(server.sockets.path, f"{name}.test", "/where").body)
+            seen = json.loads(get(of(server, name), f"{name}.test", "/where").body)
             home = str(server.sockets.folder / name)
             if seen != {"cwd": home, "name": name, "mine": name}:
                 wrong.append((name, seen))
@@ -89,7 +95,7 @@ def test_requests_to_all_at_once_run_each_at_home(server: Server) -> None:
 def test_an_error_is_500_with_the_apps_name_before_each_line_of_its_traceback(
     server: Server, name: str
 ) -> None:
-    assert get(server.sockets.path, f"{name}.test", "/fail").status == 500
+    assert get(of(server, name), f"{name}.test", "/fail").status == 500
     last = f"{name}: RuntimeError: {name} fails"
     wait_until(lambda: last in server.log.read_text().splitlines())
     assert f'{name}:   File "{server.sockets.folder}/{name}/' in server.log.read_text()
@@ -97,7 +103,7 @@ def test_an_error_is_500_with_the_apps_name_before_each_line_of_its_traceback(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_page_that_is_not_there_is_404(server: Server, name: str) -> None:
-    assert get(server.sockets.path, f"{name}.test", "/none").status == 404
+    assert get(of(server, name), f"{name}.test", "/none").status == 404
 
 
 def test_two_django_projects_are_refused_with_the_way_out(tmp_path: Path, sockets: Sockets) -> None:
@@ -140,12 +146,13 @@ def test_a_django_project_never_runs_on_the_settings_of_one_that_is_broken(
 
 
 def test_two_apps_of_one_framework_and_the_same_names_share_its_library_alone(
-    tmp_path: Path, sockets: Sockets
+    tmp_path: Path,
 ) -> None:
     apps = {f"{name}-{n}": name for name in NAMES if name != "django" for n in (1, 2)}
+    asynchronous = [name for name in apps if apps[name] == "fastapi"]
     pool = write_pool(tmp_path, apps)
     for name in apps:
         (tmp_path / name / "config.py").write_text(f'NAME = "{name}"\n')
-    with running(pool, sockets):
+    with GroupSockets(tmp_path, asynchronous) as sockets, running(pool, sockets):
         for name in apps:
-            assert f"<h1>{name}</h1>" in get(sockets.path, f"{name}.test").body.decode()
+            assert f"<h1>{name}</h1>" in get(sockets.of(name), f"{name}.test").body.decode()

@@ -1,5 +1,5 @@
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .harness import (
@@ -17,13 +17,13 @@ CLOCK = ("node", EXAMPLES / "clock" / "server.js")
 GENERATIONS = 20
 
 
-def load_on(sockets: Sockets, host: str = HOST) -> Load:
+def load_on(addresses: Sequence[str | int], host: str = HOST) -> Load:
     load = Load()
-    for address in (sockets.path, sockets.port):
+    for address in addresses:
         load.new_connections(address, host)
         for think in (0.001, 0.3, 1.2):
             load.keep_alive(address, host, think)
-    load.slow(sockets.path, host, 1.5)
+    load.slow(addresses[0], host, 1.5)
     return load
 
 
@@ -31,7 +31,7 @@ def test_twenty_generations_under_load_lose_no_request(
     motd_pool: Callable[..., Path], sockets: Sockets
 ) -> None:
     pool = motd_pool()
-    load = load_on(sockets)
+    load = load_on([sockets.path, sockets.port])
     restart_under_load(lambda n: vhost_server(pool, sockets, n), GENERATIONS, load)
     assert load.failures == []
     assert len({name.split("/")[0] for name in load.seen}) == GENERATIONS
@@ -45,7 +45,7 @@ def test_the_clock_loses_no_request_when_restarted(sockets: Sockets) -> None:
         said = f"generation {generation} listens on fd {last}"
         return Server(CLOCK, sockets, generation, ready=said)
 
-    load = load_on(sockets)
+    load = load_on([sockets.path, sockets.port])
     restart_under_load(start, 6, load)
     assert load.failures == []
     assert len({name.split("/")[0] for name in load.seen}) == 6

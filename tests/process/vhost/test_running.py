@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from .grouped import GroupSockets
-from .harness import Connection, Server, Sockets, get, running, wait_until
+from .grouped import GroupSockets, processes
+from .harness import Connection, Server, get, running, wait_until
 from .test_start import GOOD_APP, write
 
 HANGS = """
@@ -63,6 +63,12 @@ async def application(scope, receive, send):
 """
 
 
+@pytest.fixture
+def sockets(tmp_path: Path) -> Iterator[GroupSockets]:
+    with GroupSockets(tmp_path, ["async"]) as listening:
+        yield listening
+
+
 def write_pool(folder: Path, threads: int, *, isolated: bool = False) -> Path:
     pool = f'[pool]\nname = "running"\nworkers = 1\nthreads = {threads}\n'
     pool += "request_timeout_seconds = 1\n"
@@ -101,7 +107,7 @@ def wait_for_line(server: Server, *parts: str) -> str:
 
 
 def test_a_request_that_does_not_end_is_told_once_with_its_app_its_line_and_its_stack(
-    tmp_path: Path, sockets: Sockets
+    tmp_path: Path, sockets: GroupSockets
 ) -> None:
     with running(write_pool(tmp_path, threads=4), sockets) as server:
         path = "/hang?" + "x" * 1000
@@ -111,7 +117,7 @@ def test_a_request_that_does_not_end_is_told_once_with_its_app_its_line_and_its_
             assert f'  File "{tmp_path}/hangs/app.py", line 7, in wait_for_somebody' in log
             assert "    threading.Event().wait()" in log
             assert "gthread.py" not in log
-            with asking(sockets.path, "async.test", "/"):
+            with asking(sockets.of("async"), "async.test", "/"):
                 log = wait_for_line(server, "of the app async")
             assert f'  File "{tmp_path}/async/app.py", line 5, in wait_for_nobody' in log
             assert get(sockets.path, "good.test").status == 200
@@ -127,7 +133,7 @@ def test_a_worker_whose_threads_are_all_stuck_is_replaced_and_ends(
 ) -> None:
     pool = write_pool(tmp_path, threads=2, isolated=isolated)
     with (
-        GroupSockets(tmp_path, ["hangs"] if isolated else []) as sockets,
+        GroupSockets(tmp_path, ["async", "hangs"] if isolated else ["async"]) as sockets,
         running(pool, sockets) as server,
         contextlib.ExitStack() as stack,
     ):
@@ -146,7 +152,7 @@ def test_a_worker_whose_threads_are_all_stuck_is_replaced_and_ends(
 
 @pytest.mark.parametrize("way", ["tcp", "unix", "name"])
 def test_an_app_that_waits_for_its_own_pool_is_named_as_such(
-    tmp_path: Path, sockets: Sockets, way: str
+    tmp_path: Path, sockets: GroupSockets, way: str
 ) -> None:
     pool = write_pool(tmp_path, threads=1)
     pool.write_text(pool.read_text().replace("seconds = 1\n", "seconds = 60\n"))
@@ -156,10 +162,12 @@ def test_an_app_that_waits_for_its_own_pool_is_named_as_such(
         with asking(sockets.path, "hangs.test", f"{path}?{where}"):
             log = wait_for_line(server, f"GET {path}?", "waits for an answer of its own pool")
         assert "all 1 thread(s) of this worker are busy" in log
-        os.kill(server.workers()[0], 9)  # nothing else ends what waits for itself
+        os.kill(processes(server)["kechi:shared"][0], 9)  # nothing else ends what waits for itself
 
 
-def test_an_app_that_waits_for_a_stranger_is_no_deadlock(tmp_path: Path, sockets: Sockets) -> None:
+def test_an_app_that_waits_for_a_stranger_is_no_deadlock(
+    tmp_path: Path, sockets: GroupSockets
+) -> None:
     pool = write_pool(tmp_path, threads=1)
     pool.write_text(pool.read_text().replace("seconds = 1\n", "seconds = 7\n", 1))
     with socket.create_server(("127.0.0.1", 0)) as front, running(pool, sockets) as server:
