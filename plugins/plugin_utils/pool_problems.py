@@ -135,7 +135,8 @@ def _sockets(at: str, pool: Pool) -> Iterator[str]:
             yield problem(
                 f"{at}.apps[{place}].name",
                 app["name"],
-                "is the pool's name, too, and so of two sockets; allowed with isolation or asgi: another",
+                "is the pool's name, too, and so of two sockets; allowed with isolation, or asgi:"
+                " another",
                 app,
             )
 

@@ -5,6 +5,7 @@ loads HTTP/2, so this one has only its parser and its place in the arbiter in co
 """
 
 import asyncio
+import contextlib
 import os
 import resource
 import socket
@@ -17,15 +18,18 @@ from typing import Any
 from gunicorn import util
 from gunicorn.http import Request
 
-from . import asgi, context, event_loop, http_message, leaving, running
+from . import asgi, context, event_loop, http_message, leaving, running, websocket
 from .client_socket import Patience
 from .connection import Connection, Conversation
 from .dispatcher import Refusal
-from .exchange import Exchange
+from .exchange import Exchange, Message
+from .loader import LoadedApp
 from .pool_worker import ACCEPTING, DRAIN_SECONDS, EXAMINE_SECONDS, LEAVING, PoolWorker
+from .websocket import WebSocket
 
 ACCEPTED_AT_ONCE = 16  # connections, before those that are there have their turn
 DESCRIPTORS = 65_536  # at most, where the system allows so many
+LEAST_DESCRIPTORS = 1024  # where the system does not say
 FOR_THE_APP = 128  # descriptors that are left for its files and connections, and a part
 PAUSE_SECONDS = 1.0  # after a connection could not be accepted
 
@@ -41,6 +45,7 @@ class EventLoopWorker(PoolWorker):
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: dict[Exchange, running.Running] = {}
+        self._websockets: set[WebSocket] = set()
         self._most = 0  # connections
         self._accepts = False
 
@@ -84,6 +89,7 @@ class EventLoopWorker(PoolWorker):
             with context.aside():
                 self._report_slow_clients()
                 self._examine()
+            self._look_at_websockets()
             if self.ppid != os.getppid():
                 self.alive = False
         self.leaving = True
@@ -101,6 +107,8 @@ class EventLoopWorker(PoolWorker):
 
     async def _drain(self) -> None:
         """Finish what runs, and say what has not ended in time."""
+        for one in list(self._websockets):
+            one.go_away()
         end = time.monotonic() + DRAIN_SECONDS
         while (self.nr_conns or self._tasks) and not self._quits and time.monotonic() < end:
             await self._wait(EXAMINE_SECONDS)
@@ -110,8 +118,8 @@ class EventLoopWorker(PoolWorker):
             self.log.warning(
                 "gave up on %d task(s), still running after %d s", len(self._tasks), DRAIN_SECONDS
             )
-            for one in self._running.values():
-                self.log.warning("gave up on %s", one.name)
+            for request in self._running.values():
+                self.log.warning("gave up on %s", request.name)
         leaving.abandon_threads()
 
     def _examine(self) -> None:
@@ -121,6 +129,11 @@ class EventLoopWorker(PoolWorker):
         }
         for report in running.overdue(asked, time.monotonic()):
             self.log.warning("%s", report)
+
+    def _look_at_websockets(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for one in list(self._websockets):
+            one.look(now)
 
     # Connections
 
@@ -205,17 +218,26 @@ class EventLoopWorker(PoolWorker):
             headers = [(name.encode(), value.encode()) for name, value in found.headers]
             return exchange, partial(exchange.answer, found.code, found.body, *headers)
         app, root, _ = found
-        return exchange, partial(self._begin, exchange, client, request, app, root)
+        scope = asgi.scope_of(request, root, app.application.state, *client.addresses)
+        if not websocket.is_wanted(request):
+            return exchange, partial(self._begin, exchange, request, app, scope)
+        refusal = websocket.refusal(request)
+        if refusal is not None:
+            status, text, fields = refusal
+            return exchange, partial(exchange.answer, status, text, *fields)
+        one = websocket.WebSocket(client, request)
+        return one, partial(self._begin_websocket, one, app, websocket.scope_of(scope, request))
 
-    def _begin(
-        self, exchange: Exchange, client: Connection, request: Request, app: Any, root: str
-    ) -> None:
-        served: asgi.Served = app.application
-        scope = asgi.scope_of(request, root, served.state, *client.addresses)
+    def _begin_websocket(self, one: WebSocket, app: LoadedApp, scope: Message) -> None:
+        self._websockets.add(one)
+        one.task = self._keep(one.run(app.application.application, scope))
+        one.task.add_done_callback(lambda _: self._websockets.discard(one))
+
+    def _begin(self, exchange: Exchange, request: Request, app: LoadedApp, scope: Message) -> None:
         self._running[exchange] = running.Running(
             request, time.monotonic(), app.context, exchange.frames
         )
-        exchange.task = self._keep(exchange.run(served.application, scope))
+        exchange.task = self._keep(exchange.run(app.application.application, scope))
         exchange.task.add_done_callback(lambda _: self._running.pop(exchange, None))
 
     def reject(self, client: Any, peer: object, error: Exception) -> None:
@@ -249,9 +271,11 @@ def _path(request: Request) -> str:
 
 def _most_connections() -> int:
     """Return how many connections may be open at once: as many as the system allows."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        soft = wanted
-    return int(soft - FOR_THE_APP - soft // 16)
+    allowed = LEAST_DESCRIPTORS
+    with contextlib.suppress(OSError, ValueError):  # a filter of system calls, or no privilege
+        allowed, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+        if allowed < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            allowed = wanted
+    return allowed - FOR_THE_APP - allowed // 16

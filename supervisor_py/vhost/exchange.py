@@ -1,7 +1,6 @@
 """One HTTP request of an ASGI app and its answer, as messages that the app receives and sends."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from types import FrameType
 from typing import Any, Protocol
@@ -137,7 +136,7 @@ class Exchange:
     def _fail(self, error: BaseException) -> None:
         """Answer with 500, or break off an answer that has begun."""
         if self._completed or self._gone:
-            if not _is_of_hanging_up(error):
+            if not is_of_hanging_up(error):
                 self._client.log_failure(error, self._request)
             return
         self._client.log_failure(error, self._request)
@@ -243,7 +242,7 @@ class Exchange:
             fields.append((b"Connection", b"close"))
         elif self._request.version < (1, 1):
             fields.append((b"Connection", b"keep-alive"))
-        return http_message.head_of(self._status, fields, clock=time.time())
+        return http_message.head_of(self._status, fields)
 
     def _take(self, body: bytes, *, last: bool) -> None:
         """Send a part of the body, with what goes before and behind it."""
@@ -270,7 +269,7 @@ class Exchange:
             self._client.finish(keep=not self._closes and self._body.is_complete)
 
 
-def _is_of_hanging_up(error: BaseException) -> bool:
+def is_of_hanging_up(error: BaseException) -> bool:
     """Tell whether it comes from a client that has gone, and not from a fault of the app."""
     if isinstance(error, asyncio.CancelledError):
         return True

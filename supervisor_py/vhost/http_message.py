@@ -1,4 +1,4 @@
-"""Requests and answers of HTTP/1.1 as bytes, for who must not wait for them. Pure.
+"""Requests and answers of HTTP/1.1 as bytes, for who must not wait for them. Pure but for a date.
 
 A head is parsed by gunicorn's own parser, so both kinds of workers take and refuse the same.
 """
@@ -162,11 +162,11 @@ def left_out_at(status: int) -> frozenset[bytes]:
     return HOP_BY_HOP | {b"content-length"} if status == HTTPStatus.NO_CONTENT else HOP_BY_HOP
 
 
-def head_of(status: int, headers: Iterable[tuple[bytes, bytes]], *, clock: float) -> bytes:
-    """Return an answer's head, with a date of `clock` where it has none."""
-    fields = [(name, value) for name, value in headers]
+def head_of(status: int, headers: Headers) -> bytes:
+    """Return an answer's head, with the date where it has none."""
+    fields = list(headers)
     if all(name.lower() != b"date" for name, _ in fields):
-        fields.append((b"Date", formatdate(clock, usegmt=True).encode()))
+        fields.append((b"Date", formatdate(usegmt=True).encode()))
     lines = b"".join(b"%s: %s\r\n" % field for field in fields)
     phrase = PHRASES.get(status, "Unknown Status Code")
     return b"HTTP/1.1 %d %s\r\n%s\r\n" % (status, phrase.encode(), lines)

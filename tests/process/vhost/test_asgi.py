@@ -275,6 +275,18 @@ def failing_pool(folder: Path) -> Path:
     return pool
 
 
+def test_the_only_app_of_a_pool_needs_no_socket_of_its_name(tmp_path: Path) -> None:
+    write(tmp_path, {"bare/api.py": BARE})
+    pool = tmp_path / "one.toml"
+    pool.write_text(
+        '[pool]\nname = "one"\n[[apps]]\nname = "bare"\nhosts = ["bare.test"]\n'
+        'directory = "bare"\nasgi = "api:app"\n'
+    )
+    with GroupSockets(tmp_path, []) as sockets, running(pool, sockets):
+        for where in (sockets.path, sockets.port):
+            assert get(where, "bare.test").status == 200
+
+
 def test_a_lifespan_that_fails_refuses_a_deploy(tmp_path: Path, sockets: GroupSockets) -> None:
     server = vhost_server(failing_pool(tmp_path), sockets)
     assert server.wait_refused() != 0

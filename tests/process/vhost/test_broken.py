@@ -113,7 +113,7 @@ def test_at_boot_a_pool_that_cannot_be_served_answers_503_with_the_reason_in_its
 def test_at_boot_a_missing_socket_of_an_isolated_app_answers_503(
     tmp_path: Path, sockets: Sockets
 ) -> None:
-    pool = pool_of(tmp_path, a=GOOD_APP)
+    pool = pool_of(tmp_path, b=GOOD_APP, a=GOOD_APP)
     pool.write_text(pool.read_text() + 'isolation = "process"\n')
     with running(pool, sockets, SERVER_STARTER_BOOT="1") as server:
         assert "the isolated app a has no socket" in server.said[0]

@@ -71,6 +71,7 @@ def test_an_asgi_app_reaches_the_pool_file_as_one(local):
     assert problems_of(local) == []
     motd = pools.document(local[0])["apps"][1]
     assert (motd["asgi"], "wsgi" in motd) == ("motd:app", False)
+    assert pools.socket(local[0], local[0]["apps"][1]).endswith("/motd.sock"), "one of its own"
     del local[0]["apps"][1]["asgi"]
     (sentence,) = problems_of(local)
     assert sentence.startswith("vhost_app_pools[0].apps[1].wsgi: is missing, and must be a module")

@@ -106,6 +106,17 @@ def test_an_app_may_speak_asgi_instead() -> None:
     change(document, "apps.1.asgi", "motd:api.app")
     motd = pool.parse(document).apps[1]
     assert (motd.interface, motd.module, motd.attribute) == ("asgi", "motd", "api.app")
+    assert motd.own == pool.Workers(1, 5, max_requests=500, max_private_mb=60, max_age_seconds=7200)
+    change(document, "apps.1.isolation", "shared")
+    change(document, "apps.1.threads", 4)
+    assert pool.problems(document) == [
+        'apps[1].isolation: "shared" can\'t be: an app that speaks ASGI has an event loop, and so a'
+        " process, of its own",
+        "apps[1].threads: 4 can't be: an app that speaks ASGI has an event loop, which answers as"
+        " many at once as come",
+    ]
+    change(document, "apps.1.isolation", MISSING)
+    change(document, "apps.1.threads", MISSING)
     change(document, "apps.1.asgi", "motd")
     assert pool.problems(document) == [
         'apps[1].asgi: "motd" is not a module and its ASGI object ("package.module:object")'
