@@ -673,7 +673,7 @@ FILES = (
         "an isolated app that nobody asks falls asleep",
         (
             Patch(
-                "supervisor_py/vhost/worker.py",
+                "supervisor_py/vhost/pool_worker.py",
                 "        elif self.alive and 0 < self.idle_seconds <= now - self.idle_since:\n",
                 "        elif self.alive and 0 < self.idle_seconds < 0:\n",
             ),
