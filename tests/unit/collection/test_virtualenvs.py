@@ -236,6 +236,38 @@ def test_a_requirement_that_is_not_in_the_wheel_house_fails_and_leaves_nothing(t
     assert not path.exists()
 
 
+class Owning(Here):
+    """Keeps who was given what."""
+
+    given: ClassVar[list[tuple[str, str]]] = []
+
+    def own(self, folder):
+        self.given.append(("kechi-build", folder.name))
+
+    def disown(self, folder):
+        self.given.append(("root", folder.name))
+
+
+def test_a_cache_of_builds_is_their_users_only_while_one_builds(tmp_path, module, monkeypatch):
+    """All builds have one user: those of another pool must not read it."""
+    monkeypatch.setattr(virtualenvs, "CACHE", tmp_path / "builds")
+    (tmp_path / "builds" / "left").mkdir(parents=True)
+    Owning.given.clear()
+    installer = virtualenvs.Installer(module, Owning(lambda *_: (0, "", ""), 100, 60))
+
+    def fail():
+        with installer._cache(tmp_path / "main" / "venvs" / "abc") as cache:
+            assert cache.stat().st_mode & 0o777 == 0o700
+            assert ("root", "left") in Owning.given, "what a run that was cut off has left"
+            assert Owning.given[-1] == ("kechi-build", cache.name)
+            raise building.BuildError("no compiler")
+
+    with pytest.raises(building.BuildError):
+        fail()
+    assert Owning.given[-1][0] == "root"
+    assert Owning.given[-1][1] == Owning.given[-2][1]
+
+
 def test_equal_files_of_virtualenvs_are_one_and_no_link_is_followed_to_find_them(tmp_path):
     secret = make(tmp_path / "secret", {"same.py": "x = 1\n"})
     old, new = tmp_path / "old", tmp_path / "new"
