@@ -19,7 +19,7 @@ from .errors import BackupError
 MOST_SECONDS = 3600.0
 SECONDS_TO_END = 20.0
 _LOOK_SECONDS = 1.0  # an interrupt that came just before a wait does not end it
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 _DONE, _FAILED = b"+", b"-"
 _CHUNK = 65536
 
@@ -27,19 +27,19 @@ _CHUNK = 65536
 def apart(act: Callable[[], str], seconds: float = MOST_SECONDS) -> str:
     """Do something in a forked process; return what it says, or raise its error as BackupError."""
     read_end, write_end = os.pipe()
-    # what a signal raises while Python looks after locks of a fork is printed, and is lost
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    signals = _Signals()
     pid = os.fork()
     if pid == 0:
         os.close(read_end)
         try:
-            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+            signals.let_go()
             _answer(act, write_end)
         finally:  # nothing of what the parent has to clean up may run here
             os._exit(0)
     os.close(write_end)
     try:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        signals.let_go()
+        signals.tell()
         answer = _read_all(read_end, seconds)
     except BaseException:
         _end(pid, read_end)
@@ -57,12 +57,42 @@ def apart(act: Callable[[], str], seconds: float = MOST_SECONDS) -> str:
     raise BackupError(f"the process for it has died ({died})")
 
 
+class _Signals:
+    """Holds back what ends a backup, from its making on.
+
+    What a handler raises while Python looks after its own locks of a fork is printed, and lost. A
+    mask of the thread would not do: the kernel takes another one of the process.
+    """
+
+    def __init__(self) -> None:
+        self._came: list[int] = []
+        handlers = {number: signal.getsignal(number) for number in _ENDING}
+        self._handlers = {number: one for number, one in handlers.items() if one is not None}
+        for number in self._handlers:
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, _frame: object) -> None:
+        self._came.append(number)
+
+    def let_go(self) -> None:
+        """Have the handlers of before again, in either process."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def tell(self) -> None:
+        """Hear the signals that have come meanwhile."""
+        for number in self._came:
+            signal.raise_signal(number)
+
+
 def _end(pid: int, read_end: int) -> None:
     """End the other process, with some time to remove what it has not finished."""
     os.kill(pid, signal.SIGTERM)
-    with suppress(BackupError):
-        _read_all(read_end, SECONDS_TO_END)
-    os.kill(pid, signal.SIGKILL)
+    try:
+        with suppress(BackupError):
+            _read_all(read_end, SECONDS_TO_END)
+    finally:  # also where that is interrupted
+        os.kill(pid, signal.SIGKILL)
 
 
 def _answer(act: Callable[[], str], write_end: int) -> None:
