@@ -175,6 +175,9 @@ def _complete(pool: Pool, spec: Spec) -> dict[str, Any]:
         {name: app.get(name, option.get("default")) for name, option in app_spec.items()}
         for app in pool["apps"]
     ]
+    for app, given in zip(full["apps"], pool["apps"], strict=True):
+        if app["asgi"] is not None:  # it has a process of its own, and the default is not said
+            app["isolation"] = given.get("isolation")
     return full
 
 

@@ -17,6 +17,7 @@ from ansible_collections.kechi.vps.plugins.module_utils import release_sets
 from ansible_collections.kechi.vps.plugins.modules import release_sets as release_sets_module
 from ansible_collections.kechi.vps.plugins.plugin_utils import pool_plan as plans
 from ansible_collections.kechi.vps.plugins.plugin_utils import pool_problems, pools
+from ansible_collections.kechi.vps.supervisor_py.vhost import pool as pool_file
 
 REPOSITORY = Path(__file__).parents[3]
 TEMPLATE = REPOSITORY / "roles" / "vhost_app" / "templates" / "pool.toml.j2"
@@ -349,6 +350,18 @@ def test_an_isolated_apps_socket_is_a_unit_that_its_pool_is_started_with(local):
     main, _clock = plans.release_sets(plan, releases, {})
     assert [f"units/{unit}" for unit in units] == [
         file["path"] for file in main["files"] if file["path"].endswith(".socket")
+    ]
+
+
+def test_the_pool_file_of_an_app_that_speaks_asgi_is_one_that_is_served(local):
+    app = local[0]["apps"][0]
+    app["asgi"] = app.pop("wsgi")
+    document = pools.document(pool_plan(local, str(LOCAL), [])["pools"][0])
+    assert pool_file.problems(document) == []
+    app["isolation"] = "shared"
+    document = pools.document(pool_plan(local, str(LOCAL), [])["pools"][0])
+    assert [sentence.partition(":")[0] for sentence in pool_file.problems(document)] == [
+        "apps[0].isolation"
     ]
 
 
