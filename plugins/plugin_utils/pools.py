@@ -71,6 +71,12 @@ def is_isolated(app: Mapping[str, Any]) -> bool:
     return pool_file.is_isolated(app)
 
 
+def speaks_websockets(app: Mapping[str, Any]) -> bool:
+    """Whether a visitor may have a WebSocket with an app: by default, if it speaks ASGI."""
+    asked = app.get("websockets")
+    return bool(app.get("asgi") is not None if asked is None else asked)
+
+
 def socket(pool: Pool, app: Mapping[str, Any]) -> str:
     """Where an app's requests go; the vhost server knows an isolated app's by the file's name."""
     if is_isolated(app):
@@ -97,6 +103,7 @@ def sites(pools: Sequence[Pool]) -> list[dict[str, Any]]:
                 if (value := _of_app_or_pool(key, pool, app)) is not None
             },
             **({"static": _static(app)} if app.get("static") else {}),
+            **({"websockets": True} if speaks_websockets(app) else {}),
         }
         for pool in present(pools)
         for app in pool["apps"]

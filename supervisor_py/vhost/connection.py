@@ -132,6 +132,7 @@ class Connection(asyncio.Protocol):
         if self._conversation is not None:
             self._conversation.hang_up()
             self._conversation = None
+            self._server.count()
         self.resume_writing()
         self._server.disconnected()
 
@@ -149,7 +150,7 @@ class Connection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send data, as soon as the client takes it."""
-        if self._gone or self._transport.is_closing():
+        if self._gone or self._lingers or self._transport.is_closing():
             return
         self._transport.write(data)
         self._written += len(data)

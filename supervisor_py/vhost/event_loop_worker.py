@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import resource
+import signal
 import socket
 import time
 from collections.abc import Callable
@@ -24,7 +25,14 @@ from .connection import Connection, Conversation
 from .dispatcher import Refusal
 from .exchange import Exchange, Message
 from .loader import LoadedApp
-from .pool_worker import ACCEPTING, DRAIN_SECONDS, EXAMINE_SECONDS, LEAVING, PoolWorker
+from .pool_worker import (
+    ACCEPTING,
+    DRAIN_SECONDS,
+    ENDING_SIGNALS,
+    EXAMINE_SECONDS,
+    LEAVING,
+    PoolWorker,
+)
 from .websocket import WebSocket
 
 ACCEPTED_AT_ONCE = 16  # connections, before those that are there have their turn
@@ -53,6 +61,11 @@ class EventLoopWorker(PoolWorker):
         """Take what has been loaded."""
         self._dispatcher = self.app.wsgi()
 
+    def init_signals(self) -> None:
+        """Take signals, and remember how."""
+        super().init_signals()
+        self._handlers = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
+
     def handle_exit(self, _signal: int, _frame: FrameType | None) -> None:
         """Leave, when what runs has ended."""
         self.alive = False
@@ -74,7 +87,8 @@ class EventLoopWorker(PoolWorker):
         app = self._dispatcher.only
         if app is not None:
             context.enter(app.context)
-        self.init_signals()  # the app may have taken them in its startup
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)  # the app may have taken it in its startup
         event_loop.of_process().run(self._answer_all())
 
     async def _answer_all(self) -> None:

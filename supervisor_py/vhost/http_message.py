@@ -146,6 +146,8 @@ def length_of(headers: Headers) -> int | None:
     """Return the length that an answer announces."""
     for name, value in headers:
         if name.lower() == b"content-length":
+            if not value.isdigit():
+                raise ValueError(f"the app has sent the Content-Length {value!r}")
             return int(value)
     return None
 

@@ -31,8 +31,7 @@ from .websocket_frames import (
 
 UNREAD_MESSAGES, UNREAD_BYTES = 32, 65536  # for the app; then the client has to wait
 CLOSE_SECONDS = 5.0  # for a client to answer a close
-PING_SECONDS = 20.0  # without a byte from the client, after which it is asked
-PONG_SECONDS = 20.0  # for its answer
+PING_SECONDS = 20.0  # between two pings, which proxies see, too; and for a client to answer one
 VERSION = b"13"
 
 CONNECTING, DENYING, OPEN, CLOSING, CLOSED = range(5)
@@ -141,8 +140,7 @@ class WebSocket:
         self._code, self._reason = ABNORMAL, ""  # of the end, as the app is told
         self._told_end = False
         self._close_timer: asyncio.TimerHandle | None = None
-        self._heard_at = asyncio.get_running_loop().time()
-        self._asked_at = 0.0
+        self._heard_at = self._asked_at = asyncio.get_running_loop().time()
         self._status = 0  # of a denial
         self._headers: Headers = []
         self.task: asyncio.Task[None] | None = None
@@ -157,7 +155,6 @@ class WebSocket:
     def feed(self, data: bytes) -> bytes:
         """Take what a client has sent."""
         self._heard_at = asyncio.get_running_loop().time()
-        self._asked_at = 0.0
         try:
             received = self._reader.feed(data)
         except BrokenError as error:
@@ -191,16 +188,15 @@ class WebSocket:
             self._close(GOING_AWAY, "")
 
     def look(self, now: float) -> None:
-        """See whether the client is still there, when nothing has come of it for long."""
-        if self._state != OPEN:
+        """Ask from time to time whether the client is still there; one that is not is closed."""
+        if self._state != OPEN or now - self._asked_at < PING_SECONDS:
             return
-        if self._asked_at:
-            if now - self._asked_at >= PONG_SECONDS:
-                self._end(ABNORMAL, "no answer to a ping")
-                self._close(INTERNAL_ERROR, "no answer to a ping")
-        elif now - self._heard_at >= PING_SECONDS:
-            self._asked_at = now
-            self._client.write(frame(PING, b""))
+        if self._heard_at < self._asked_at:
+            self._end(ABNORMAL, "no answer to a ping")
+            self._close(INTERNAL_ERROR, "no answer to a ping")
+            return
+        self._asked_at = now
+        self._client.write(frame(PING, b""))
 
     async def run(self, application: ASGIApplication, scope: Message) -> None:
         """Have the app serve it; whatever it raises goes no further."""

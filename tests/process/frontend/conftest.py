@@ -77,6 +77,11 @@ def program() -> str:
     return os.environ.get("KECHI_NGINX") or shutil.which("nginx", path=places) or ""
 
 
+def user() -> str:
+    """Return what its workers run as: root's would reach whatever they are to be kept from."""
+    return "user www-data;" if os.geteuid() == 0 else ""
+
+
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
     """A directory that nginx's workers reach, who have a user of their own: pytest's are closed."""
@@ -111,8 +116,7 @@ def nginx(folder: Path) -> Iterator[Nginx]:
         text = text.replace(path, str(folder))
     text = text.replace("include /etc/nginx/kechi.d", "# include /etc/nginx/kechi.d")
     make_certificate(folder / "echo")
-    user = "user www-data;" if os.geteuid() == 0 else ""
-    values = {"user": user, "folder": folder, "configuration": text}
+    values = {"user": user(), "folder": folder, "configuration": text}
     (folder / "nginx.conf").write_text(MAIN % values)
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(

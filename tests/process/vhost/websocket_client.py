@@ -69,17 +69,22 @@ class Client:
         found, self._unread = self._unread[:size], self._unread[size:]
         return found
 
+    def read_until(self, end: bytes) -> bytes:
+        """Return what comes up to and with these bytes."""
+        found = b""
+        while not found.endswith(end):
+            byte = self.read(1)
+            assert byte, f"the connection has ended after {found!r}"
+            found += byte
+        return found
+
     def read_to_end(self) -> bytes:
         """Return all that comes until the server closes."""
         return b"".join(iter(lambda: self.read(4096), b""))
 
     def read_head(self) -> Answer:
         """Return an answer without its body."""
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            byte = self.read(1)
-            assert byte, f"the connection has ended after {head!r}"
-            head += byte
+        head = self.read_until(b"\r\n\r\n")
         lines = head.decode("latin-1").split("\r\n")[:-2]
         fields = [line.partition(": ") for line in lines[1:]]
         return Answer(int(lines[0].split()[1]), [(n.lower(), v) for n, _, v in fields])

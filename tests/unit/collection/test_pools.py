@@ -78,6 +78,16 @@ def test_an_asgi_app_reaches_the_pool_file_as_one(local):
     assert sentence.startswith("vhost_app_pools[0].apps[1].wsgi: is missing, and must be a module")
 
 
+def test_the_front_end_is_told_which_apps_speak_websockets(local):
+    first, second = local[0]["apps"][:2]
+    second.update(wsgi=None, asgi="motd:app")
+    told = {site["name"]: site.get("websockets", False) for site in pools.sites(local)}
+    assert [told[first["name"]], told[second["name"]]] == [False, True]
+    first["websockets"], second["websockets"] = True, False
+    told = {site["name"]: site.get("websockets", False) for site in pools.sites(local)}
+    assert [told[first["name"]], told[second["name"]]] == [True, False]
+
+
 def test_import_roots_reach_the_pool_file(local):
     local[0]["apps"][0]["import_roots"] = ["lib"]
     blog, motd, *_ = pools.document(local[0])["apps"]

@@ -85,6 +85,16 @@ def test_nginx_lets_through_the_longest_request_line_and_field_that_an_app_takes
             assert (text in block) == (size is not None), "in each: nginx reads it before the host"
 
 
+def test_an_upgrade_is_passed_on_where_an_app_speaks_websockets_alone():
+    assert "upgrade" not in configuration(SITES).lower()
+    speaks = {**SITES[3], "socket": "/run/ws.sock", "websockets": True}
+    text = configuration([*SITES[:3], speaks])
+    locations = re.findall(r"^    location [^{]*\{$.*?^    \}$", text, re.DOTALL | re.MULTILINE)
+    theirs = [one for one in locations if "set $kechi_websockets 1;" in one]
+    assert theirs
+    assert theirs == [one for one in locations if f"unix:{speaks['socket']}:" in one]
+
+
 def servers(sites, **variables):
     """The server blocks but the one for this machine alone, as they are in the file."""
     text = configuration(sites, **variables)
