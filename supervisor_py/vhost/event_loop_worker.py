@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -37,7 +38,6 @@ from .websocket import WebSocket
 
 ACCEPTED_AT_ONCE = 16  # connections, before those that are there have their turn
 DESCRIPTORS = 65_536  # at most, where the system allows so many
-LEAST_DESCRIPTORS = 1024  # where the system does not say
 FOR_THE_APP = 128  # descriptors that are left for its files and connections, and a part
 PAUSE_SECONDS = 1.0  # after a connection could not be accepted
 
@@ -285,11 +285,16 @@ def _path(request: Request) -> str:
 
 def _most_connections() -> int:
     """Return how many connections may be open at once: as many as the system allows."""
-    allowed = LEAST_DESCRIPTORS
-    with contextlib.suppress(OSError, ValueError):  # a filter of system calls, or no privilege
-        allowed, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # a filter of system calls
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
-        if allowed < wanted:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-            allowed = wanted
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    allowed = descriptors(Path("/proc/self/limits").read_text("ascii"))
     return allowed - FOR_THE_APP - allowed // 16
+
+
+def descriptors(limits: str) -> int:
+    """Return how many descriptors a process may have, of what proc(5) says of it. Pure."""
+    (line,) = [line for line in limits.splitlines() if line.startswith("Max open files")]
+    soft = line.split()[3]
+    return DESCRIPTORS if soft == "unlimited" else int(soft)
