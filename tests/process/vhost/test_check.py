@@ -40,7 +40,10 @@ def test_check_names_a_broken_isolated_app_and_fails(tmp_path: Path) -> None:
 
 
 def test_check_says_what_must_be_isolated_and_what_that_costs(tmp_path: Path) -> None:
-    done = check(django_pool(tmp_path, isolation='"shared"'))
+    pool = django_pool(tmp_path)
+    both = re.sub(r"(?m)^(environment\.MINE = .*)$", r'\1\nisolation = "shared"', pool.read_text())
+    pool.write_text(both)
+    done = check(pool)
     assert done.returncode == 1
     assert "the app shop can't be loaded: it is a Django project (project.settings)" in done.stdout
     cost = re.search(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import struct
 import sys
@@ -409,6 +410,16 @@ def test_an_open_websocket_keeps_an_app_awake(tmp_path: Path, sockets: GroupSock
         wait_status(server, "own sleeps")
 
 
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """As many as this process can have: a login often gives it 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_descriptors")
 def test_a_thousand_idle_websockets_take_less_than_15_mb(
     tmp_path: Path, sockets: GroupSockets
 ) -> None:
