@@ -19,6 +19,7 @@ else:
 
 _LISTEN_BACKLOG_AT = 28  # tcpi_sacked in struct tcp_info: of a listener, its backlog
 _MOST_CONNECTIONS = 64
+_LOOK_SECONDS = 1.0
 
 
 def main() -> None:
@@ -66,8 +67,8 @@ def main() -> None:
     if "ready" in plan and "NOTIFY_SOCKET" in os.environ:
         notify = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
         notify.sendto(b"READY=1", "\0" + os.environ["NOTIFY_SOCKET"][1:])
-    while True:
-        _signal.pause()
+    while True:  # Python hears a signal that has come just before a pause only after it
+        _signal.sigtimedwait((), _LOOK_SECONDS)
 
 
 def _exit_with(code: int) -> "Callable[[int, object], None]":
