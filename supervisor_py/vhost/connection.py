@@ -75,7 +75,7 @@ class Connection(asyncio.Protocol):
         self._unread = b""
         self._searched = 0  # of it, for the end of a head
         self._timer: asyncio.TimerHandle | None = None
-        self._reads = True
+        self._reads = self._wants_more = True
         self._half_closed = self._lingers = self._gone = False
         self._reader = Patience(server.timeouts.send_timeout_seconds)
         self._written = self._taken = 0
@@ -86,6 +86,11 @@ class Connection(asyncio.Protocol):
     def leaving(self) -> bool:
         """Whether the worker is."""
         return self._server.leaving
+
+    @property
+    def reads(self) -> bool:
+        """Whether what the client sends is read; else it waits."""
+        return self._reads
 
     @property
     def addresses(self) -> tuple[object, object]:
@@ -112,8 +117,8 @@ class Connection(asyncio.Protocol):
         self._unread += data
         if self._conversation is None:
             self._read_head()
-        elif len(self._unread) > PIPELINED_BYTES:
-            self.set_reading(wanted=False)
+        else:
+            self._read_or_wait()
 
     def eof_received(self) -> bool:
         """Close, except where an answer is on its way to who only sends no more."""
@@ -137,14 +142,18 @@ class Connection(asyncio.Protocol):
         self._server.disconnected()
 
     def pause_writing(self) -> None:
-        """Have the app wait."""
+        """Have the app wait, and the client, who might ask for more than it takes."""
         self._writable = asyncio.Event()
+        self._read_or_wait()
 
     def resume_writing(self) -> None:
-        """Have the app go on."""
+        """Have both go on."""
         if self._writable is not None:
             self._writable.set()
             self._writable = None
+        self._read_or_wait()
+        if self._conversation is None and not (self._lingers or self._gone):
+            self._await_request()
 
     # Called by a conversation
 
@@ -167,13 +176,8 @@ class Connection(asyncio.Protocol):
 
     def set_reading(self, wanted: bool) -> None:
         """Go on reading, or have the client wait."""
-        if wanted == self._reads or self._gone or self._half_closed:
-            return
-        self._reads = wanted
-        if wanted:
-            self._transport.resume_reading()
-        else:
-            self._transport.pause_reading()
+        self._wants_more = wanted
+        self._read_or_wait()
 
     def give_up(self) -> None:
         """End the connection of a client that is too slow."""
@@ -189,10 +193,8 @@ class Connection(asyncio.Protocol):
             self._linger()
             return
         self.set_reading(wanted=True)
-        self._wait(KEEPALIVE_SECONDS, self._transport.close)
-        if self._unread:
-            # Not here: there may be many of them.
-            asyncio.get_running_loop().call_soon(self._read_head)
+        if self._writable is None:
+            self._await_request()
 
     def log_failure(self, error: BaseException, request: Request) -> None:
         """Log what an app has raised."""
@@ -200,8 +202,26 @@ class Connection(asyncio.Protocol):
 
     # Requests
 
+    def _await_request(self) -> None:
+        self._wait(KEEPALIVE_SECONDS, self._transport.close)
+        if self._unread:
+            # Not here: there may be many of them.
+            asyncio.get_running_loop().call_soon(self._read_head)
+
+    def _read_or_wait(self) -> None:
+        takes_more = self._wants_more and len(self._unread) <= PIPELINED_BYTES
+        reads = self._lingers or (takes_more and self._writable is None)
+        if reads == self._reads or self._gone or self._half_closed:
+            return
+        self._reads = reads
+        if reads:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
     def _read_head(self) -> None:
-        if self._conversation is not None or self._lingers or self._gone:
+        busy = self._conversation is not None or self._writable is not None
+        if busy or self._lingers or self._gone:
             return
         while self._unread.startswith(END_OF_LINE):  # RFC 9112 section 2.2: no part of a request
             self._unread = self._unread[len(END_OF_LINE) :]
@@ -230,7 +250,8 @@ class Connection(asyncio.Protocol):
         self._linger()
 
     def _begin(self, head: bytes) -> None:
-        self._reader = Patience(self._server.timeouts.send_timeout_seconds)
+        if not self._transport.get_write_buffer_size():
+            self._reader = Patience(self._server.timeouts.send_timeout_seconds)
         try:
             request = http_message.parse_head(head, self._server.cfg, self._peer)
         except Exception as error:  # noqa: BLE001  # whatever gunicorn makes of it
@@ -240,6 +261,7 @@ class Connection(asyncio.Protocol):
         self._conversation = conversation
         if self._unread and conversation.awaits_data:
             self._unread = self._feed(conversation, self._unread)
+        self._read_or_wait()
         if self._conversation is conversation:
             begin()
 

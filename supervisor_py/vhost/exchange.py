@@ -29,11 +29,15 @@ class IncompleteError(RuntimeError):
 
 
 class Client(Protocol):
-    """What an exchange needs of its connection."""
+    """What an exchange, or a WebSocket, needs of its connection."""
 
     @property
     def leaving(self) -> bool:
         """Whether the worker is: the answer is the connection's last one."""
+
+    @property
+    def reads(self) -> bool:
+        """Whether what the client sends is read; else it waits."""
 
     def write(self, data: bytes) -> None:
         """Send data, as soon as the client takes it."""

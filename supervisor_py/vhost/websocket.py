@@ -3,12 +3,12 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from gunicorn.http import Request
 
 from . import http_message
-from .exchange import ASGIApplication, IncompleteError, Message, is_of_hanging_up
+from .exchange import ASGIApplication, Client, IncompleteError, Message, is_of_hanging_up
 from .failures import ClientGoneError
 from .http_message import Headers
 from .websocket_frames import (
@@ -35,29 +35,6 @@ PING_SECONDS = 20.0  # between two pings, which proxies see, too; and for a clie
 VERSION = b"13"
 
 CONNECTING, DENYING, OPEN, CLOSING, CLOSED = range(5)
-
-
-class Client(Protocol):
-    """What a WebSocket needs of its connection."""
-
-    @property
-    def leaving(self) -> bool:
-        """Whether the worker is."""
-
-    def write(self, data: bytes) -> None:
-        """Send data, as soon as the client takes it."""
-
-    async def drain(self) -> None:
-        """Wait while the client is slow; raises ClientGoneError."""
-
-    def set_reading(self, wanted: bool) -> None:
-        """Go on reading, or have the client wait."""
-
-    def finish(self, *, keep: bool) -> None:
-        """End the connection once all has been taken."""
-
-    def log_failure(self, error: BaseException, request: Request) -> None:
-        """Log what an app has raised."""
 
 
 def is_wanted(request: Request) -> bool:
@@ -189,6 +166,8 @@ class WebSocket:
 
     def look(self, now: float) -> None:
         """Ask from time to time whether the client is still there; one that is not is closed."""
+        if not self._client.reads:  # its answer would not be heard
+            self._heard_at = now
         if self._state != OPEN or now - self._asked_at < PING_SECONDS:
             return
         if self._heard_at < self._asked_at:

@@ -24,6 +24,7 @@ PRIVATE_CODES = range(3000, 5000)
 
 _ACCEPT = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 _KEY_BYTES = 16
+_decoder = codecs.getincrementaldecoder("utf-8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class Reader:
     """What a client sends, as messages and control frames."""
 
     __slots__ = (
-        "_decoder", "_frame", "_key", "_kind", "_left", "_most", "_parts", "_size", "_unread",
+        "_decoder", "_frame", "_key", "_kind", "_left", "_message", "_most", "_unread",
     )  # fmt: skip
 
     def __init__(self, most: int = MESSAGE_BYTES) -> None:
@@ -89,9 +90,8 @@ class Reader:
         self._key = b""
         self._left = 0  # of that payload
         self._kind = CONTINUATION  # of the message whose fragments come; CONTINUATION: none
-        self._parts: list[bytes | str] = []
-        self._size = 0
-        self._decoder: codecs.IncrementalDecoder | None = None
+        self._message = bytearray()  # not a list: there is no end to fragments of a byte, or none
+        self._decoder = _decoder()
 
     def feed(self, data: bytes) -> list[Received]:
         """Take what has come; returns what is whole by now. Raises BrokenError."""
@@ -161,30 +161,25 @@ class Reader:
     def _begin_data(self, kind: int, size: int) -> None:
         if (kind == CONTINUATION) == (self._kind == CONTINUATION):
             raise BrokenError(PROTOCOL_ERROR, "a fragment where none is due, or none where one is")
-        if self._size + size > self._most:
+        if len(self._message) + size > self._most:
             raise BrokenError(TOO_BIG, "too big")
 
     def _take(self, piece: bytes, *, is_control: bool) -> Received | None:
         if is_control:
             return _control(self._frame & 0xF, piece)
         is_last = not self._left and bool(self._frame & FINAL)
-        self._size += len(piece)
+        self._message += piece
         if self._kind == TEXT:
-            if self._decoder is None:
-                self._decoder = codecs.getincrementaldecoder("utf-8")()
             try:
-                self._parts.append(self._decoder.decode(piece, is_last))
+                self._decoder.decode(piece, is_last)
             except UnicodeDecodeError:
                 raise BrokenError(INVALID_DATA, "not UTF-8") from None
-        else:
-            self._parts.append(piece)
         if not is_last:
             return None
-        kind, parts = self._kind, self._parts
-        self._kind, self._parts, self._size, self._decoder = CONTINUATION, [], 0, None
-        if kind == TEXT:
-            return Received(kind, "".join(str(part) for part in parts))
-        return Received(kind, b"".join(part for part in parts if isinstance(part, bytes)))
+        kind, message = self._kind, bytes(self._message)
+        self._kind = CONTINUATION
+        self._message.clear()
+        return Received(kind, message.decode() if kind == TEXT else message)
 
 
 def _control(kind: int, payload: bytes) -> Received:
