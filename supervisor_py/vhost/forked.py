@@ -8,10 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 STDERR = 2
+MOST_CHARACTERS = 16 * 1024 * 1024  # of what is told, in which an app may have a hand
 
 
 def in_child(work: Callable[[], Any], lost: Any, *, mute: bool = False) -> Any:
-    """Do work in a forked process and return its result, as JSON has it; `lost` if it dies.
+    """Do work in a forked process and return its result, as JSON has it; `lost` if it has none.
+
+    It has none where it dies: an app that ends its process by os._exit(0) at load dies, too.
 
     `mute`: what it prints goes to stderr.
     """
@@ -34,6 +37,9 @@ def in_child(work: Callable[[], Any], lost: Any, *, mute: bool = False) -> Any:
             os._exit(code)  # whatever threads the apps have started
     os.close(writing)
     with os.fdopen(reading) as answer:
-        text = answer.read()
+        text = answer.read(MOST_CHARACTERS)
     _, status = os.waitpid(pid, 0)
-    return json.loads(text) if status == 0 else lost
+    try:
+        return json.loads(text) if status == 0 else lost
+    except ValueError:
+        return lost

@@ -313,13 +313,14 @@ def test_a_plan_names_what_could_not_be_looked_at_and_an_app_s_output_is_none_of
         "loud": {"top": "import os; print('{'); os.write(1, b'{')"},
         "exits": {"source": "raise SystemExit('usage: manage.py')"},
         "dies": {"source": "import os; os.kill(os.getpid(), 9)"},
+        "ends": {"source": "import os; os._exit(0)"},
     }
     pool = write_pool(tmp_path, apps)
     assert isolated(made_plan(pool)) == []
     failed = json.loads(pool.with_suffix(".isolation.json").read_text())["failed"]
-    assert failed["dies"] == "its process has died while it was loaded"
+    assert failed["dies"] == failed["ends"] == "its process has died while it was loaded"
     assert failed["exits"].endswith("SystemExit: usage: manage.py")
-    assert list(failed) == ["exits", "dies"]
+    assert list(failed) == ["exits", "dies", "ends"]
 
 
 def test_an_app_without_neighbours_is_not_even_looked_at(tmp_path: Path) -> None:
